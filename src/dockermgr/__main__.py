@@ -1,0 +1,7 @@
+"""`python -m dockermgr`."""
+
+import sys
+
+from dockermgr.cli import main
+
+sys.exit(main())

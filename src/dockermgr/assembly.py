@@ -1,0 +1,88 @@
+"""Puts the parts together: the one place that knows them all."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from dockermgr.credentials import Credentials, EcrTokens
+from dockermgr.engine import Engine
+from dockermgr.images import LocalImage
+from dockermgr.puller import ImageRequest, Puller
+from dockermgr.state import PulledImage, State, home_folder
+from dockermgr.token_process import TokenProcess
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What pulling takes."""
+
+    engine: Engine
+    puller: Puller
+    state: State
+    tokens: TokenProcess
+
+
+def assemble(component: str) -> Parts:
+    """The parts of one process; nothing is contacted yet. `component`: for whom images are recorded."""
+    engine = Engine()
+    state = State(home_folder())
+    tokens = TokenProcess()
+    credentials = Credentials(EcrTokens(tokens), engine.login)
+
+    def record(request: ImageRequest, image: LocalImage) -> None:
+        state.record_pulled(
+            PulledImage(
+                reference=str(request.reference),
+                component=request.component or component,
+                image_id=image.image_id,
+                digest=request.reference.digest or image.digest_of(request.reference),
+                size_bytes=image.size_bytes,
+                pulled_at=time.time(),
+            )
+        )
+
+    return Parts(engine, Puller(engine, credentials, record), state, tokens)
+
+
+class Serving:
+    """The service with its link to the nucleus."""
+
+    def __init__(self, default_component: str, status_request_topic: str) -> None:
+        from dockermgr.ipc import Listener, NucleusLink  # awscrt: 10 MB
+        from dockermgr.service import Identity, Service
+
+        component = own_component(default_component)
+        self._parts = parts = assemble(component)
+        self._service = Service(
+            Identity(component, os.environ.get("AWS_IOT_THING_NAME")),
+            parts.engine,
+            parts.puller,
+            parts.state,
+        )
+        self._link = NucleusLink(
+            Listener(
+                connected=self._service.on_connected,
+                configuration_changed=self._service.on_configuration_changed,
+                status_requested=self._service.on_status_requested,
+            ),
+            status_request_topic=status_request_topic,
+        )
+
+    def run(self) -> int:
+        """Serves until stopped; returns the exit code."""
+        return self._service.run(self._link)
+
+    def stop(self) -> None:
+        """Safe in a signal handler: sets flags and wakes threads."""
+        self._parts.tokens.stop()
+        self._service.stop()
+
+
+def own_component(default: str) -> str:
+    """The component's name: a nucleus names the work folder after it; `default` anywhere else."""
+    home = os.environ.get("DOCKERMGR_HOME")
+    name = Path(home).name if home else ""
+    return name if "." in name else default

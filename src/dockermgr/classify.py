@@ -1,0 +1,183 @@
+"""From the texts of engines and registries to errors that know whether to try again.
+
+The engine hands on what a registry said as text and little more, so this table is the one place
+where text is looked at. Shapes: Docker Engine 20.10 (classic store) and 26.1 (containerd store).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from dockermgr.errors import DockermgrError, ErrorCode, Retry
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    pattern: re.Pattern[str]
+    code: ErrorCode
+    retry: Retry
+    hint: str
+    credentials_refused: bool = False
+
+
+def _rule(
+    pattern: str, code: ErrorCode, retry: Retry, hint: str, *, credentials_refused: bool = False
+) -> _Rule:
+    return _Rule(re.compile(pattern, re.IGNORECASE), code, retry, hint, credentials_refused)
+
+
+# The first rule that fits wins, so what is more telling stands first.
+_RULES: tuple[_Rule, ...] = (
+    _rule(
+        r"toomanyrequests|too many requests|\b429\b|rate exceeded|throttl",
+        ErrorCode.THROTTLING_ERROR,
+        Retry.LIMITED,
+        "the registry limits how often it is asked; signing in raises the limit on most registries",
+    ),
+    _rule(
+        r"no space left on device|not enough space",
+        ErrorCode.DISK_SPACE_CRITICAL,
+        Retry.LIMITED,
+        "free some space on the disk that holds the engine's data (docker system df)",
+    ),
+    _rule(
+        r"no matching manifest for|no match for platform|does not match the specified platform"
+        r"|image operating system .* cannot be used",
+        ErrorCode.IMAGE_PLATFORM_MISMATCH,
+        Retry.NEVER,
+        "publish the image for this device's platform, or set `platform` on the image",
+    ),
+    _rule(
+        r"is not authorized to perform: ecr:(?P<action>\w+)",
+        ErrorCode.DOCKER_PULL_ERROR,
+        Retry.NEVER,
+        "allow that action in the policy of the device's token exchange role, or in the"
+        " repository's policy when it belongs to another account",
+    ),
+    _rule(
+        r"no basic auth credentials|authorization token has expired|\b401\b|unauthorized"
+        r"|authentication required|incorrect username or password",
+        ErrorCode.DOCKER_LOGIN_ERROR,
+        Retry.NEVER,
+        "the registry refused the credentials, or wants some and has none",
+        credentials_refused=True,
+    ),
+    _rule(
+        r"filesystem layer verification failed|digest did not match|unexpected commit digest"
+        r"|manifest verification failed|does not match digest|mismatched digest",
+        ErrorCode.IMAGE_DIGEST_MISMATCH,
+        Retry.LIMITED,
+        "what arrived is not what the registry announced; a proxy in between may be altering it",
+    ),
+    _rule(
+        r"manifest unknown|manifest for .* not found|name unknown|repository .* not found"
+        r"|pull access denied|access to the resource is denied|\bdenied\b|: not found$",
+        ErrorCode.DOCKER_IMAGE_NOT_VALID,
+        Retry.NEVER,
+        "check the repository and the tag for typing errors, that the image was pushed, and that"
+        " this device may read it",
+    ),
+    _rule(
+        r"certificate has expired|not yet valid",
+        ErrorCode.NETWORK_ERROR,
+        Retry.UNTIL_MENDED,
+        "the registry's certificate is out of date, or this device's clock is wrong",
+    ),
+    _rule(
+        r"x509:|certificate signed by unknown authority|certificate is (?:not )?valid for"
+        r"|first record does not look like a TLS handshake|server gave HTTP response to HTTPS",
+        ErrorCode.NETWORK_ERROR,
+        Retry.LIMITED,
+        "TLS to the registry fails: put its CA certificate into /etc/docker/certs.d/<host>/ca.crt",
+    ),
+    _rule(
+        r"no such host",
+        ErrorCode.NETWORK_ERROR,
+        Retry.UNTIL_MENDED,
+        "the registry's host name does not resolve; check its spelling and this device's DNS",
+    ),
+    _rule(
+        r":80: connect: connection refused",
+        ErrorCode.NETWORK_ERROR,
+        Retry.UNTIL_MENDED,
+        "the engine fell back to plain HTTP, which it does for registries it holds for insecure:"
+        " HTTPS failed, or the registry wants a login",
+    ),
+    _rule(
+        r"connection refused|i/o timeout|timeout exceeded|handshake timeout|deadline exceeded"
+        r"|connection reset|broken pipe|unexpected eof|\beof\b|no route to host|unreachable"
+        r"|server misbehaving|temporary failure|connection timed out|proxyconnect",
+        ErrorCode.NETWORK_ERROR,
+        Retry.UNTIL_MENDED,
+        "check this device's network, its proxy settings and the engine's own proxy settings",
+    ),
+    _rule(
+        r"invalid reference format|invalid repository name|invalid tag format",
+        ErrorCode.DOCKER_ARTIFACT_URI_NOT_VALID,
+        Retry.NEVER,
+        "correct the image's URI; `dockermgr parse` explains it",
+    ),
+    _rule(
+        r"unsupported media type|unsupported schema|unknown blob|invalid checksum digest format"
+        r"|\bv1 .* not supported",
+        ErrorCode.DOCKER_IMAGE_NOT_VALID,
+        Retry.NEVER,
+        "the image is of a form that this engine cannot use; push it again with a current tool",
+    ),
+    _rule(
+        r"\b5\d\d\b",
+        ErrorCode.DOCKER_PULL_ERROR,
+        Retry.LIMITED,
+        "the registry has trouble of its own",
+    ),
+)
+
+_RETRY_AFTER = re.compile(
+    r"retry[- ]after\W{1,3}(?P<number>\d+(?:\.\d+)?)\s?(?P<unit>ns|µs|us|ms|s|m|h)?\b",
+    re.IGNORECASE,
+)
+_SECONDS_PER_UNIT = {
+    "ns": 1e-9, "µs": 1e-6, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0,
+}  # fmt: skip
+
+
+def retry_after_seconds(text: str) -> float | None:
+    """The wait that a text such as `toomanyrequests: retry-after: 718µs` asks for, in seconds."""
+    found = _RETRY_AFTER.search(text)
+    if found is None:
+        return None
+    return float(found["number"]) * _SECONDS_PER_UNIT[(found["unit"] or "s").lower()]
+
+
+def from_engine_text(text: str, *, http_status: int | None = None) -> DockermgrError:
+    """The error for what an engine said while it pulled or logged in.
+
+    `http_status` is the engine's own answer where there was one. A text that no rule knows is
+    worth a limited number of attempts.
+    """
+    message = " ".join(text.split()) or f"the engine answered HTTP {http_status} and no reason"
+    after = retry_after_seconds(message)
+    if http_status == 429:
+        message = f"{message} (HTTP 429)"
+    for rule in _RULES:
+        if rule.pattern.search(message):
+            return DockermgrError(
+                rule.code,
+                message,
+                hint=rule.hint,
+                retry=rule.retry,
+                retry_after_seconds=after,
+                credentials_refused=rule.credentials_refused,
+            )
+    if http_status == 404:
+        return DockermgrError(
+            ErrorCode.DOCKER_IMAGE_NOT_VALID, message, hint="check the image's name and tag"
+        )
+    return DockermgrError(
+        ErrorCode.DOCKER_PULL_ERROR,
+        message,
+        hint="see the engine's own log (journalctl -u docker)",
+        retry=Retry.LIMITED,
+        retry_after_seconds=after,
+    )

@@ -1,0 +1,176 @@
+"""Credentials for each kind of registry: in memory only, fetched once, refreshed early, checked once.
+
+ECR tokens go to ECR hosts only: what decides is the registry's kind, matched on the whole host.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from dockermgr.config import RegistryConfig
+from dockermgr.ecr import EcrToken
+from dockermgr.errors import DockermgrError, ErrorCode
+from dockermgr.redact import forget_secret, remember_secret
+from dockermgr.registry import Registry, RegistryKind
+from dockermgr.singleflight import SingleFlight
+
+log = logging.getLogger(__name__)
+
+REFRESH_AT_SHARE = 0.5
+"""Of a token's life, as the ECR credential helper does: half of it is left for when ECR is away."""
+REFRESH_JITTER = 0.1
+"""So that a fleet that booted together does not ask together."""
+LEAST_LIFE_SECONDS = 300.0
+"""A device's clock may be off by years, and an `expiresAt` in the past must not mean a token for each
+pull. A token kept too long costs one refused attempt, after which it is fetched anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """User name and password for a registry."""
+
+    username: str
+    password: str = field(repr=False)
+
+
+class TokenFetcher(Protocol):
+    """Gets an ECR token from AWS."""
+
+    def fetch(self, region: str, *, fips: bool) -> EcrToken: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Cached:
+    credential: Credential
+    refresh_at: float
+    expires_at: float
+
+
+_Key = tuple[str, bool]
+
+
+class EcrTokens:
+    """One token per Region serves every registry that the role may read there.
+
+    Never keyed by access key: TES rotates those.
+    """
+
+    def __init__(
+        self, fetcher: TokenFetcher, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._fetcher = fetcher
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._cache: dict[_Key, _Cached] = {}
+        self._flights: SingleFlight[_Key, Credential] = SingleFlight()
+
+    def get(self, region: str, *, fips: bool = False) -> Credential:
+        """A usable token; asks AWS only when there is none, or half of its life is over."""
+        key = (region, fips)
+        with self._lock:
+            cached = self._cache.get(key)
+        if cached is not None and self._clock() < cached.refresh_at:
+            return cached.credential
+        return self._flights.run(key, lambda: self._fetch(key))
+
+    def _fetch(self, key: _Key) -> Credential:
+        with self._lock:
+            old = self._cache.get(key)
+        now = self._clock()
+        if old is not None and now < old.refresh_at:
+            return old.credential  # fetched by the flight that landed just before ours began
+        try:
+            token = self._fetcher.fetch(key[0], fips=key[1])
+        except DockermgrError as error:
+            if old is not None and now < old.expires_at:
+                log.warning("keeping the old ECR token region=%s reason=%s", key[0], error)
+                return old.credential
+            raise
+        credential = Credential(token.username, token.password)
+        remember_secret(credential.password)
+        life = max(token.expires_at - time.time(), LEAST_LIFE_SECONDS)
+        share = REFRESH_AT_SHARE * random.uniform(1 - REFRESH_JITTER, 1 + REFRESH_JITTER)  # noqa: S311
+        refresh_after = max(life * share, LEAST_LIFE_SECONDS)
+        with self._lock:
+            self._cache[key] = _Cached(credential, now + refresh_after, now + life)
+        if old is not None and old.credential != credential:
+            forget_secret(old.credential.password)
+        log.info("fetched an ECR token region=%s life_s=%d", key[0], life)
+        return credential
+
+    def invalidate(self, credential: Credential) -> None:
+        """`credential` was refused: the next `get` asks AWS. A newer token is left alone."""
+        with self._lock:
+            for key, cached in list(self._cache.items()):
+                if cached.credential is credential:
+                    del self._cache[key]
+
+
+class Credentials:
+    """What to sign in with at a registry, checked with the registry once per credential."""
+
+    def __init__(
+        self,
+        ecr_tokens: EcrTokens,
+        login: Callable[[str, Credential], None],
+    ) -> None:
+        self._ecr_tokens = ecr_tokens
+        self._login = login
+        self._registries: Mapping[str, RegistryConfig] = {}
+        self._flights: SingleFlight[str, None] = SingleFlight()
+        self._logged_in: dict[str, Credential] = {}
+
+    def configure(self, registries: Mapping[str, RegistryConfig]) -> None:
+        """Takes the `registries` of the configuration."""
+        self._registries = registries
+
+    def sign_in(self, registry: Registry) -> Credential | None:
+        """The credential to pull with, None for an anonymous pull.
+
+        Raises GET_ECR_CREDENTIAL_ERROR and its like when there should be one and is none, and
+        DOCKER_LOGIN_ERROR when the registry refuses it.
+        """
+        credential = self._credential(registry)
+        if credential is not None and self._logged_in.get(registry.host) != credential:
+            self._flights.run(registry.host, lambda: self._check(registry.host, credential))
+        return credential
+
+    def _credential(self, registry: Registry) -> Credential | None:
+        if registry.kind is RegistryKind.ECR_PRIVATE and registry.region is not None:
+            return self._ecr_tokens.get(registry.region, fips=bool(registry.fips))
+        configured = self._registries.get(registry.host)
+        return _from_file(registry.host, configured) if configured else None
+
+    def _check(self, host: str, credential: Credential) -> None:
+        if self._logged_in.get(host) == credential:
+            return
+        self._login(host, credential)
+        self._logged_in[host] = credential
+        log.info("signed in registry=%s user=%s", host, credential.username)
+
+    def refused(self, registry: Registry, credential: Credential) -> bool:
+        """The registry did not take `credential` any more: forget it. True when a fresh one may help."""
+        self._logged_in.pop(registry.host, None)
+        self._ecr_tokens.invalidate(credential)
+        return registry.kind is RegistryKind.ECR_PRIVATE
+
+
+def _from_file(host: str, configured: RegistryConfig) -> Credential:
+    """Read at each use, so that a rotated password counts at once."""
+    try:
+        password = Path(configured.password_file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DockermgrError(
+            ErrorCode.COMPONENT_CONFIGURATION_NOT_VALID,
+            f"the password file of registry {host} cannot be read: {error}",
+            hint=f"correct registries.{host}.passwordFile, or let the component's user read the file",
+        ) from error
+    remember_secret(password)
+    return Credential(configured.username, password)

@@ -1,0 +1,182 @@
+"""ECR authorization tokens: the only user of boto3, run as a short-lived child process.
+
+boto3 and a client of it take some 26 MB, for a token fetched twice a day: `python -m dockermgr.ecr`
+fetches it and is gone. The child prints one JSON object, a token or an error, on its standard output.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import os
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from dockermgr import tes
+from dockermgr.errors import DockermgrError, ErrorCode, Retry
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+CONNECT_TIMEOUT_SECONDS = 15
+READ_TIMEOUT_SECONDS = 30
+"""botocore's 60 s each would make a lost packet look like a hang; the caller tries again anyway."""
+
+_THROTTLING = frozenset({"ThrottlingException", "Throttling", "TooManyRequestsException",
+                         "RequestLimitExceeded", "LimitExceededException"})  # fmt: skip
+_EXPIRED = frozenset({"ExpiredTokenException", "ExpiredToken", "UnrecognizedClientException",
+                      "InvalidClientTokenId", "RequestExpired"})  # fmt: skip
+_DENIED = frozenset({"AccessDeniedException", "AccessDenied", "UnauthorizedOperation"})
+
+
+@dataclass(frozen=True, slots=True)
+class EcrToken:
+    """User name and password for every registry that the role may read in a Region.
+
+    `expires_at` in epoch seconds.
+    """
+
+    username: str
+    password: str = field(repr=False)
+    expires_at: float
+
+
+def fetch_token(region: str, *, fips: bool = False) -> EcrToken:
+    """One call of GetAuthorizationToken with the device's credentials.
+
+    Raises GET_ECR_CREDENTIAL_ERROR, THROTTLING_ERROR, NETWORK_ERROR or a CREDENTIAL_ENDPOINT code.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        answer = _client(region, fips=fips).get_authorization_token()
+    except ClientError as error:
+        raise _from_client_error(error, region) from error
+    except BotoCoreError as error:
+        raise _from_botocore_error(error, region) from error
+    return _token_from(answer)
+
+
+def _client(region: str, *, fips: bool) -> Any:
+    import boto3  # costs 100 ms, which a wrong environment need not pay
+    from botocore.config import Config
+
+    keys: dict[str, str] = {}
+    uri = tes.endpoint_of()
+    if uri is not None:
+        found = tes.fetch_credentials(uri, os.environ.get("AWS_CONTAINER_AUTHORIZATION_TOKEN", ""))
+        keys = {
+            "aws_access_key_id": found.access_key_id,
+            "aws_secret_access_key": found.secret_access_key,
+            "aws_session_token": found.session_token,
+        }
+    return boto3.session.Session().client(
+        "ecr",
+        region_name=region,
+        config=Config(
+            connect_timeout=CONNECT_TIMEOUT_SECONDS,
+            read_timeout=READ_TIMEOUT_SECONDS,
+            # The caller retries, with everybody's back-off in one place.
+            retries={"total_max_attempts": 1},
+            use_fips_endpoint=fips or None,
+        ),
+        **keys,
+    )
+
+
+def _token_from(answer: Any) -> EcrToken:
+    try:
+        data = answer["authorizationData"][0]
+        username, _, password = base64.b64decode(data["authorizationToken"]).decode().partition(":")
+        expires_at = data["expiresAt"].timestamp()
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError, binascii.Error) as error:
+        raise DockermgrError(
+            ErrorCode.GET_ECR_CREDENTIAL_ERROR,
+            "ECR's answer holds no authorization token",
+            hint="check that no proxy answers in ECR's place",
+            retry=Retry.LIMITED,
+        ) from error
+    return EcrToken(username, password, expires_at)
+
+
+def _from_client_error(error: Any, region: str) -> DockermgrError:
+    details = error.response.get("Error", {})
+    code, text = str(details.get("Code", "")), str(details.get("Message", ""))
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    message = f"ecr:GetAuthorizationToken in {region} failed: {code}: {text}"
+    if code in _THROTTLING or status == 429:
+        return DockermgrError(
+            ErrorCode.THROTTLING_ERROR, message, hint="AWS limits the rate", retry=Retry.LIMITED
+        )
+    if code in _DENIED:
+        return DockermgrError(
+            ErrorCode.GET_ECR_CREDENTIAL_ERROR,
+            message,
+            hint="allow ecr:GetAuthorizationToken (on resource *), ecr:BatchGetImage and"
+            " ecr:GetDownloadUrlForLayer in the policy of the device's token exchange role",
+        )
+    hint = "see the message"
+    if code in _EXPIRED:
+        hint = "the credentials or this device's clock are out of date"
+    elif status >= 500:
+        hint = "ECR has trouble of its own"
+    return DockermgrError(
+        ErrorCode.GET_ECR_CREDENTIAL_ERROR, message, hint=hint, retry=Retry.LIMITED
+    )
+
+
+def _from_botocore_error(error: Exception, region: str) -> DockermgrError:
+    from botocore.exceptions import (
+        HTTPClientError,
+        NoCredentialsError,
+        PartialCredentialsError,
+    )
+
+    if isinstance(error, HTTPClientError):
+        return DockermgrError(
+            ErrorCode.NETWORK_ERROR,
+            f"ECR in {region} cannot be reached: {error}",
+            hint="check this device's network and proxy; offline sites need a VPC endpoint for ecr.api",
+            retry=Retry.UNTIL_MENDED,
+        )
+    if isinstance(error, NoCredentialsError | PartialCredentialsError):
+        return DockermgrError(
+            ErrorCode.GET_ECR_CREDENTIAL_ERROR,
+            "there are no AWS credentials",
+            hint="run inside Greengrass with a dependency on aws.greengrass.TokenExchangeService,"
+            " or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        )
+    return DockermgrError(
+        ErrorCode.GET_ECR_CREDENTIAL_ERROR,
+        f"asking ECR in {region} for a token failed: {error}",
+        hint="see the message",
+        retry=Retry.LIMITED,
+    )
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The child: `<region> [--fips]` → one JSON object on standard output; always exit 0 when it said why."""
+    try:
+        token = fetch_token(arguments[0], fips="--fips" in arguments[1:])
+        answer: dict[str, object] = {
+            "username": token.username,
+            "password": token.password,
+            "expiresAt": token.expires_at,
+        }
+    except DockermgrError as error:
+        answer = {
+            "error": {
+                "code": error.code.value,
+                "message": error.message,
+                "hint": error.hint,
+                "retry": error.retry.value,
+            }
+        }
+    sys.stdout.write(json.dumps(answer))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,342 @@
+"""The Docker Engine: the only user of the docker SDK."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import getpass
+import grp
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import docker
+import docker.errors
+import requests
+from docker.transport.unixconn import (
+    UnixHTTPAdapter,
+    UnixHTTPConnection,
+    UnixHTTPConnectionPool,
+)
+from docker.utils import parse_host
+
+from dockermgr import classify
+from dockermgr.credentials import Credential
+from dockermgr.errors import DockermgrError, ErrorCode, Retry
+from dockermgr.images import LocalImage, LocalImages
+from dockermgr.reference import Reference
+
+DEFAULT_SOCKET = "unix:///var/run/docker.sock"
+QUERY_TIMEOUT_SECONDS = 60
+"""For questions that the engine answers from its own data."""
+LOGIN_TIMEOUT_SECONDS = 90
+"""For what makes the engine ask a registry; its own limits there are 15 s to 30 s, tried twice."""
+HUB_LOGIN_ADDRESS = "https://index.docker.io/v1/"
+"""What the engine knows Docker Hub's login by."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What the engine says of itself."""
+
+    version: str
+    data_root: str
+    driver: str
+
+
+class PullStream:
+    """One pull under way: iterate over its events; `abort` ends it from any thread."""
+
+    def __init__(self, base_url: str, api_version: str) -> None:
+        self._client = _AbortableClient(base_url, api_version)
+
+    def events(
+        self, reference: Reference, credential: Credential | None, platform: str | None
+    ) -> Iterator[Mapping[str, object]]:
+        """The engine's events, to the end. Raises a typed error for one that is or holds an error."""
+        # An empty configuration, not None: the SDK must not look into ~/.docker/config.json.
+        auth = _auth_config(reference.registry, credential) if credential else {}
+        try:
+            stream = self._client.pull(
+                reference.familiar_name,
+                tag=reference.pull_selector,
+                stream=True,
+                decode=True,
+                auth_config=auth,
+                platform=platform,
+            )
+            for event in stream:
+                if isinstance(event, dict):
+                    _raise_error_event(event)
+                    yield event
+        except _SDK_ERRORS as error:
+            raise _from_sdk(error) from error
+
+    def abort(self) -> None:
+        """Shuts the connection down: a thread that waits for the engine gets an error at once."""
+        self._client.abort()
+
+    def close(self) -> None:
+        """Gives the connection back to the system."""
+        self._client.close()
+
+
+class Engine:
+    """A Docker Engine at a socket. Every method raises `DockermgrError` and nothing else."""
+
+    def __init__(self, base_url: str | None = None) -> None:
+        # Not docker.from_env(): since 7.2 it follows the Docker CLI's context of whoever is logged in.
+        self.base_url = base_url or os.environ.get("DOCKER_HOST") or DEFAULT_SOCKET
+        self._connected: docker.APIClient | None = None
+
+    def close(self) -> None:
+        """Gives the connections back to the system; the next question opens new ones."""
+        client, self._connected = self._connected, None
+        if client is not None:
+            client.close()
+
+    def _client(self) -> docker.APIClient:
+        """Connects at the first question, so that an engine that is away can be waited for."""
+        if self._connected is None:
+            self._connected = _new_client(self.base_url, api_version="auto")
+        return self._connected
+
+    def info(self) -> EngineInfo:
+        """Version, data root and storage driver."""
+        answer = self._ask(lambda client: client.info())
+        return EngineInfo(
+            version=str(answer.get("ServerVersion", "")),
+            data_root=str(answer.get("DockerRootDir", "")),
+            driver=str(answer.get("Driver", "")),
+        )
+
+    def images(self) -> LocalImages:
+        """Everything the engine holds, in one question."""
+        return LocalImages(
+            LocalImage(
+                image_id=str(entry.get("Id", "")),
+                size_bytes=int(entry.get("Size") or 0),
+                tags=tuple(entry.get("RepoTags") or ()),
+                repo_digests=tuple(entry.get("RepoDigests") or ()),
+            )
+            for entry in self._ask(lambda client: client.images())
+        )
+
+    def inspect(self, reference: Reference) -> LocalImage | None:
+        """One image with its platform; None when the engine does not have it."""
+        selector = f"@{reference.digest}" if reference.digest else f":{reference.effective_tag}"
+        found = self._ask(
+            lambda client: _inspect_or_none(client, reference.familiar_name + selector)
+        )
+        if found is None:
+            return None
+        parts = [found.get("Os", ""), found.get("Architecture", ""), found.get("Variant", "")]
+        return LocalImage(
+            image_id=str(found.get("Id", "")),
+            size_bytes=int(found.get("Size") or 0),
+            tags=tuple(found.get("RepoTags") or ()),
+            repo_digests=tuple(found.get("RepoDigests") or ()),
+            platform="/".join(part for part in parts if part),
+        )
+
+    def login(self, host: str, credential: Credential) -> None:
+        """Lets the engine try `credential` at the registry; keeps nothing on disk.
+
+        Raises DOCKER_LOGIN_ERROR when the registry refuses it.
+        """
+        version = self._ask(lambda client: client.api_version)
+        client = _new_client(self.base_url, version, timeout_seconds=LOGIN_TIMEOUT_SECONDS)
+        try:
+            client.login(
+                credential.username,
+                credential.password,
+                registry=_auth_config(host, credential)["serveraddress"],
+                # The SDK would take a stored login of the same user for this one: ECR's is always AWS.
+                reauth=True,
+                dockercfg_path=os.devnull,
+            )
+        except _SDK_ERRORS as error:
+            raise _from_sdk(error) from error
+        finally:
+            client.close()
+
+    def pull(self) -> PullStream:
+        """A new pull, on a connection of its own so that it can be aborted alone."""
+        return PullStream(self.base_url, self._ask(lambda client: client.api_version))
+
+    def _ask(self, question: Callable[[docker.APIClient], Any]) -> Any:
+        try:
+            return question(self._client())
+        except _SDK_ERRORS as error:
+            # The engine may come back as another version: the next question asks which.
+            self.close()
+            raise _from_sdk(error, query=True) from error
+
+
+def _auth_config(host: str, credential: Credential) -> dict[str, str]:
+    # An empty serveraddress would mean Docker Hub on engines with the containerd image store.
+    address = HUB_LOGIN_ADDRESS if host == "docker.io" else host
+    return {
+        "username": credential.username,
+        "password": credential.password,
+        "serveraddress": address,
+    }
+
+
+def _inspect_or_none(client: Any, name: str) -> Any:
+    try:
+        return client.inspect_image(name)
+    except docker.errors.ImageNotFound:
+        return None
+
+
+def _new_client(
+    base_url: str, api_version: str, timeout_seconds: int = QUERY_TIMEOUT_SECONDS
+) -> docker.APIClient:
+    try:
+        parse_host(base_url)
+    except docker.errors.DockerException as error:
+        raise DockermgrError(
+            ErrorCode.DOCKER_SERVICE_UNAVAILABLE,
+            f"{base_url!r} is not the address of a Docker Engine: {error}",
+            hint="correct DOCKER_HOST, for instance unix:///var/run/docker.sock",
+        ) from error
+    return docker.APIClient(base_url=base_url, version=api_version, timeout=timeout_seconds)
+
+
+class _AbortableClient(docker.APIClient):
+    """A client whose connections another thread can shut down.
+
+    The SDK pulls without any timeout, and a thread that waits on a socket is woken by nothing but
+    the socket. Over TCP (`DOCKER_HOST=tcp://…`) the sockets are urllib3's own: there only the
+    events' arrival is noticed.
+    """
+
+    def __init__(self, base_url: str, api_version: str) -> None:
+        self._sockets: list[socket.socket] = []
+        self._aborted = False
+        super().__init__(base_url=base_url, version=api_version, timeout=QUERY_TIMEOUT_SECONDS)
+        adapter = self.adapters.get("http+docker://")
+        if isinstance(adapter, UnixHTTPAdapter):
+            self.mount("http+docker://", _TrackingAdapter(adapter.socket_path, self._track))
+
+    def _track(self, opened: socket.socket) -> None:
+        self._sockets.append(opened)
+        if self._aborted:
+            self.abort()
+
+    def abort(self) -> None:
+        self._aborted = True
+        for opened in self._sockets:
+            with contextlib.suppress(OSError):  # closed already: what we want
+                opened.shutdown(socket.SHUT_RDWR)
+
+
+class _TrackingAdapter(UnixHTTPAdapter):
+    def __init__(self, socket_path: str, track: Any) -> None:
+        super().__init__(f"http+unix://{socket_path}", timeout=QUERY_TIMEOUT_SECONDS)
+        self._track = track
+
+    def get_connection(self, url: Any, proxies: Any = None) -> Any:  # noqa: ARG002
+        return _TrackingPool(url, self.socket_path, self._track)
+
+
+class _TrackingPool(UnixHTTPConnectionPool):
+    def __init__(self, base_url: str, socket_path: str, track: Any) -> None:
+        super().__init__(base_url, socket_path, timeout=QUERY_TIMEOUT_SECONDS, maxsize=1)
+        self._track = track
+
+    def _new_conn(self) -> Any:
+        return _TrackingConnection(self.base_url, self.socket_path, self._track)
+
+
+class _TrackingConnection(UnixHTTPConnection):
+    def __init__(self, base_url: str, socket_path: str, track: Any) -> None:
+        super().__init__(base_url, socket_path, timeout=QUERY_TIMEOUT_SECONDS)
+        self._track = track
+
+    def connect(self) -> None:
+        super().connect()
+        self._track(self.sock)
+
+
+_SDK_ERRORS = (docker.errors.DockerException, requests.RequestException, OSError, ValueError)
+"""ValueError: an event that is not JSON, from an engine that died in the middle of it."""
+
+
+def _raise_error_event(event: Mapping[str, object]) -> None:
+    detail = event.get("errorDetail")
+    text = detail.get("message") if isinstance(detail, Mapping) else None
+    text = text or event.get("error")
+    if text:
+        raise classify.from_engine_text(str(text))
+
+
+def _from_sdk(error: Exception, *, query: bool = False) -> DockermgrError:
+    """Our error for one of the SDK's: the engine's own words, or that it could not be reached."""
+    if isinstance(error, docker.errors.APIError):
+        status = error.response.status_code if error.response is not None else None
+        text = str(error.explanation or error)
+        if query:
+            return DockermgrError(
+                ErrorCode.DOCKER_IMAGE_QUERY_ERROR,
+                f"the engine answered HTTP {status}: {text}",
+                hint="see the engine's own log (journalctl -u docker)",
+                retry=Retry.LIMITED,
+            )
+        return classify.from_engine_text(text, http_status=status)
+    number = _errno_in(error)
+    if number in {errno.EACCES, errno.EPERM}:
+        return _not_allowed()
+    if number == errno.ENOENT:
+        return _unavailable("there is no Docker Engine at its socket", "install and start Docker")
+    return _unavailable(
+        f"the Docker Engine does not answer ({_last_words(error)})",
+        "start it (systemctl start docker), or see why it stopped (journalctl -u docker)",
+    )
+
+
+def _unavailable(message: str, hint: str) -> DockermgrError:
+    return DockermgrError(
+        ErrorCode.DOCKER_SERVICE_UNAVAILABLE, message, hint=hint, retry=Retry.UNTIL_MENDED
+    )
+
+
+def _not_allowed() -> DockermgrError:
+    user = getpass.getuser()
+    groups = ", ".join(sorted(_group_names())) or "none"
+    return DockermgrError(
+        ErrorCode.USER_NOT_AUTHORIZED_FOR_DOCKER,
+        f"user {user} (groups: {groups}) may not use the Docker Engine",
+        hint=f"run: sudo usermod -aG docker {user}; then restart the Greengrass nucleus",
+        # The group may be given while we wait; a process learns of it when it is started anew.
+        retry=Retry.LIMITED,
+    )
+
+
+def _group_names() -> Iterator[str]:
+    for number in os.getgroups():
+        with contextlib.suppress(KeyError):  # a group without a name
+            yield grp.getgrgid(number).gr_name
+
+
+def _errno_in(error: BaseException | None) -> int | None:
+    """requests and urllib3 wrap the system's error several times, in causes and in arguments."""
+    seen: set[int] = set()
+    pending: list[object] = [error]
+    while pending:
+        item = pending.pop()
+        if not isinstance(item, BaseException) or id(item) in seen:
+            continue
+        seen.add(id(item))
+        if isinstance(item, OSError) and isinstance(item.errno, int):
+            return item.errno
+        pending += [item.__cause__, item.__context__, *item.args, getattr(item, "reason", None)]
+    return None
+
+
+def _last_words(error: BaseException) -> str:
+    number = _errno_in(error)
+    return os.strerror(number) if number else type(error).__name__

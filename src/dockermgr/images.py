@@ -1,0 +1,59 @@
+"""What the engine holds, as one listing: looked up by reference without asking again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from dockermgr.reference import Reference
+
+
+@dataclass(frozen=True, slots=True)
+class LocalImage:
+    """One image of the engine; names and digests as the engine writes them."""
+
+    image_id: str
+    size_bytes: int
+    tags: tuple[str, ...] = ()
+    repo_digests: tuple[str, ...] = ()
+    platform: str | None = None
+    """`os/architecture[/variant]`; None in a listing, which does not say."""
+
+    def digest_of(self, reference: Reference) -> str | None:
+        """The manifest digest under which this image came from the reference's repository."""
+        for name in _names(reference):
+            for entry in self.repo_digests:
+                if entry.startswith(f"{name}@"):
+                    return entry.rpartition("@")[2]
+        return None
+
+    def fits(self, platform: str | None) -> bool:
+        """Whether this is an image of `platform` (`linux/arm64`, `linux/arm/v7`); unknown fits."""
+        if platform is None or self.platform is None:
+            return True
+        have, want = self.platform.split("/"), platform.lower().split("/")
+        return have[: len(want)] == want or (have == want[:2] and len(want) > len(have))
+
+
+class LocalImages:
+    """The engine's listing, indexed by every name it knows."""
+
+    def __init__(self, images: Iterable[LocalImage]) -> None:
+        self._by_name: dict[str, LocalImage] = {}
+        for image in images:
+            for name in (*image.tags, *image.repo_digests):
+                self._by_name[name] = image
+
+    def find(self, reference: Reference) -> LocalImage | None:
+        """The image that `reference` names here; with a digest, the digest decides."""
+        selector = f"@{reference.digest}" if reference.digest else f":{reference.effective_tag}"
+        for name in _names(reference):
+            found = self._by_name.get(name + selector)
+            if found is not None:
+                return found
+        return None
+
+
+def _names(reference: Reference) -> tuple[str, str]:
+    """Docker lists familiar names (`nginx`), Podman whole ones (`docker.io/library/nginx`)."""
+    return reference.familiar_name, reference.name

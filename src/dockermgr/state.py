@@ -1,0 +1,197 @@
+"""What the manager remembers: images it pulled and for whom, configurations that once ran.
+
+SQLite in the home folder, shared by all processes of the manager. It is an aid, never a condition:
+when it is lost, damaged, read-only or the disk is full, a warning is logged and the work goes on.
+No credentials in it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+FILE_NAME = "state.sqlite3"
+SCHEMA_VERSION = 1
+BUSY_TIMEOUT_SECONDS = 5.0
+"""Other processes of the manager write for milliseconds."""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS images (
+    reference TEXT NOT NULL,
+    component TEXT NOT NULL,
+    image_id TEXT NOT NULL,
+    digest TEXT,
+    size_bytes INTEGER NOT NULL,
+    pulled_at REAL NOT NULL,
+    PRIMARY KEY (reference, component)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS configurations_that_ran (
+    fingerprint TEXT PRIMARY KEY,
+    at REAL NOT NULL
+) WITHOUT ROWID;
+"""
+
+
+_Rows = list[Any]
+"""What SQLite gives: rows of values whose types the schema says."""
+
+
+@dataclass(frozen=True, slots=True)
+class PulledImage:
+    """An image that this manager pulled; `pulled_at` in epoch seconds."""
+
+    reference: str
+    component: str
+    image_id: str
+    digest: str | None
+    size_bytes: int
+    pulled_at: float
+
+
+def home_folder() -> Path:
+    """Where the manager keeps its state: `DOCKERMGR_HOME`, which the component sets to its work folder;
+    else the place that the Filesystem Hierarchy Standard or the XDG specification gives."""
+    if home := os.environ.get("DOCKERMGR_HOME"):
+        return Path(home)
+    if os.geteuid() == 0:
+        return Path("/var/lib/dockermgr")
+    state = os.environ.get("XDG_STATE_HOME")
+    return (Path(state) if state else Path.home() / ".local" / "state") / "dockermgr"
+
+
+class State:
+    """The state file of `home`. No method raises; each may be called from any thread."""
+
+    def __init__(self, home: Path) -> None:
+        self.path = home / FILE_NAME
+        self._lock = threading.Lock()
+        self._database: sqlite3.Connection | None = None
+
+    def close(self) -> None:
+        """Closes the file; a later call opens it again."""
+        with self._lock:
+            self._close()
+
+    def _close(self) -> None:
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+    def record_pulled(self, image: PulledImage) -> None:
+        """`image` was pulled for its component."""
+        self._write(
+            "INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                image.reference,
+                image.component,
+                image.image_id,
+                image.digest,
+                image.size_bytes,
+                image.pulled_at,
+            ),
+        )
+
+    def pulled_images(self) -> tuple[PulledImage, ...]:
+        """All that is recorded, by reference; empty when the state cannot be read."""
+        rows = self._read(
+            "SELECT reference, component, image_id, digest, size_bytes, pulled_at FROM images"
+            " ORDER BY reference, component",
+            (),
+        )
+        return tuple(PulledImage(*row) for row in rows)
+
+    def record_running(self, fingerprint: str) -> None:
+        """The component reported RUNNING with the configuration of that fingerprint."""
+        self._write(
+            "INSERT OR REPLACE INTO configurations_that_ran VALUES (?, ?)",
+            (fingerprint, time.time()),
+        )
+
+    def has_run(self, fingerprint: str) -> bool:
+        """Whether the component ever reported RUNNING with that configuration."""
+        found = self._read(
+            "SELECT 1 FROM configurations_that_ran WHERE fingerprint = ?", (fingerprint,)
+        )
+        return bool(found)
+
+    def _write(self, statement: str, values: tuple[object, ...]) -> None:
+        self._run(lambda database: database.execute(statement, values).fetchall())
+
+    def _read(self, statement: str, values: tuple[object, ...]) -> _Rows:
+        return self._run(lambda database: database.execute(statement, values).fetchall())
+
+    def _run(self, work: Callable[[sqlite3.Connection], _Rows]) -> _Rows:
+        with self._lock:
+            for attempt in (1, 2):
+                try:
+                    if self._database is None:
+                        self._database = self._open()
+                    return work(self._database)
+                except sqlite3.DatabaseError as error:
+                    self._close()
+                    if attempt == 1 and _is_damage(error):
+                        self._put_aside(error)
+                        continue
+                    log.warning(
+                        "the state file is of no use now path=%s error=%s", self.path, error
+                    )
+                    return []
+                except OSError as error:
+                    log.warning(
+                        "the state file is of no use now path=%s error=%s", self.path, error
+                    )
+                    return []
+        return []
+
+    def _open(self) -> sqlite3.Connection:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        database = sqlite3.connect(
+            self.path,
+            timeout=BUSY_TIMEOUT_SECONDS,
+            isolation_level=None,  # each statement is a transaction of its own
+            check_same_thread=False,  # every use is under our lock
+        )
+        try:
+            database.execute("PRAGMA journal_mode=WAL")
+            # A power cut may lose the last records, which the engine still knows; never the file.
+            database.execute("PRAGMA synchronous=NORMAL")
+            (version,) = database.execute("PRAGMA user_version").fetchone()
+            if version < SCHEMA_VERSION:
+                database.executescript(_SCHEMA)
+                database.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    def _put_aside(self, error: Exception) -> None:
+        """Keeps the damaged file for whoever wants to look at it, and makes room for a new one."""
+        aside = self.path.with_name(f"{FILE_NAME}.damaged")
+        log.warning("the state file is damaged, starting a new one path=%s kept=%s error=%s",
+                    self.path, aside, error)  # fmt: skip
+        for suffix in ("", "-wal", "-shm"):
+            part = self.path.with_name(FILE_NAME + suffix)
+            try:
+                if suffix:
+                    part.unlink(missing_ok=True)
+                else:
+                    part.replace(aside)
+            except OSError as problem:
+                log.warning("cannot put the damaged state file aside error=%s", problem)
+
+
+def _is_damage(error: sqlite3.DatabaseError) -> bool:
+    # OperationalError is "locked", "read-only", "disk is full", "no such table": damage is none of the
+    # first three, and the last is what a half-written file of another program looks like.
+    if isinstance(error, sqlite3.OperationalError):
+        return "no such" in str(error)
+    return True
