@@ -13,6 +13,23 @@ from dataclasses import dataclass, field
 from dockermgr.policy import PullPolicy
 from dockermgr.reader import Problem, Reader
 
+CONFIGURATION_KEYS = (
+    "images",
+    "components",
+    "pullPolicy",
+    "maxConcurrentPulls",
+    "startup",
+    "retry",
+    "timeouts",
+    "registries",
+    "allowedRegistries",
+    "requireDigest",
+    "status",
+    "cleanup",
+    "minFreeBytes",
+)
+"""Everything that may stand at the top of the configuration."""
+
 
 @dataclass(frozen=True, slots=True)
 class ImageSpec:

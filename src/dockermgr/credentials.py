@@ -138,8 +138,16 @@ class Credentials:
         DOCKER_LOGIN_ERROR when the registry refuses it.
         """
         credential = self._credential(registry)
-        if credential is not None and self._logged_in.get(registry.host) != credential:
-            self._flights.run(registry.host, lambda: self._check(registry.host, credential))
+        if credential is None:
+            return None
+        try:
+            self._checked(registry.host, credential)
+        except DockermgrError as error:
+            if not (error.credentials_refused and self.refused(registry, credential)):
+                raise
+            credential = self._credential(registry)
+            if credential is not None:
+                self._checked(registry.host, credential)
         return credential
 
     def _credential(self, registry: Registry) -> Credential | None:
@@ -147,6 +155,10 @@ class Credentials:
             return self._ecr_tokens.get(registry.region, fips=bool(registry.fips))
         configured = self._registries.get(registry.host)
         return _from_file(registry.host, configured) if configured else None
+
+    def _checked(self, host: str, credential: Credential) -> None:
+        if self._logged_in.get(host) != credential:
+            self._flights.run(host, lambda: self._check(host, credential))
 
     def _check(self, host: str, credential: Credential) -> None:
         if self._logged_in.get(host) == credential:
@@ -159,7 +171,10 @@ class Credentials:
         """The registry did not take `credential` any more: forget it. True when a fresh one may help."""
         self._logged_in.pop(registry.host, None)
         self._ecr_tokens.invalidate(credential)
-        return registry.kind is RegistryKind.ECR_PRIVATE
+        if registry.kind is not RegistryKind.ECR_PRIVATE:
+            return False
+        log.info("a token was refused, asking for a fresh one registry=%s", registry.host)
+        return True
 
 
 def _from_file(host: str, configured: RegistryConfig) -> Credential:

@@ -40,6 +40,10 @@ class NucleusUnavailable(Exception):  # noqa: N818  # a state of affairs
     """There is no connection now, or the nucleus did not answer."""
 
 
+class NucleusRefused(NucleusUnavailable):
+    """The nucleus answered with an error: asking the same again is of no use."""
+
+
 class Lifecycle(str, Enum):
     """What a component may report of itself."""
 
@@ -67,6 +71,9 @@ class NucleusLink:
         environment: Mapping[str, str] = os.environ,
     ) -> None:
         """Raises KeyError, with the variable's name, outside Greengrass."""
+        for name in (SOCKET_VARIABLE, TOKEN_VARIABLE):
+            if not environment.get(name):
+                raise KeyError(name)
         self._socket_path = environment[SOCKET_VARIABLE]
         self._token = environment[TOKEN_VARIABLE]
         self._listener = listener
@@ -116,7 +123,8 @@ class NucleusLink:
     def get_configuration(self, component: str | None, key_path: tuple[str, ...]) -> object:
         """The value at `key_path` of a component's configuration (None: our own); None where absent.
 
-        Raises NucleusUnavailable.
+        Raises NucleusUnavailable, and NucleusRefused for what the nucleus cannot give: Lite can
+        decode, and send, only so much in one message.
         """
         try:
             answer = self._call(
@@ -126,6 +134,8 @@ class NucleusLink:
             )
         except model.ResourceNotFoundError:
             return None
+        except model.GreengrassCoreIPCError as error:
+            raise NucleusRefused(_words(error)) from error
         except Exception as error:
             raise NucleusUnavailable(_words(error)) from error
         value = answer.value

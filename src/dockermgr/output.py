@@ -8,6 +8,7 @@ import shutil
 import time
 from typing import Protocol, TextIO
 
+from dockermgr.progress import Stage
 from dockermgr.puller import ImageState, ImageUpdate
 from dockermgr.status import Origin, Throttle, image_message
 
@@ -121,11 +122,13 @@ def describe(update: ImageUpdate) -> str:
         return f"READY, but it could not be checked for a newer one: {update.error}"
     if update.error is not None and update.retry_at is not None:
         wait = max(0.0, update.retry_at - time.time())
-        return f"RETRYING in {wait:.0f} s after attempt {update.attempt}: {update.error}"
+        return f"RETRYING in {wait:.1f} s after attempt {update.attempt}: {update.error}"
     if update.error is not None:
         return f"{update.state.value} {update.error}"
     now = update.progress
     if now is None:
         return str(update.state.value)
+    if now.stage is Stage.RESOLVING:
+        return "PULLING, asking the registry"
     done, total = now.downloaded_bytes / _MEGABYTE, now.total_bytes / _MEGABYTE
-    return f"{now.stage.value} {now.percent} % ({done:.1f} of {total:.1f} MB)"
+    return f"PULLING, {now.stage.value} {now.percent} % ({done:.1f} of {total:.1f} MB)"

@@ -186,7 +186,6 @@ class Puller:
                 raise
             if not self._credentials.refused(registry, credential):
                 raise
-            log.info("credentials refused, asking for fresh ones registry=%s", registry.host)
         return self._pull_with(errand, self._credentials.sign_in(registry))
 
     def _pull_with(self, errand: _Errand, credential: Credential | None) -> LocalImage:

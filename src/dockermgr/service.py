@@ -16,10 +16,16 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from dockermgr import disk
-from dockermgr.config import Config, ImageSpec, parse_config, parse_dependent_images
+from dockermgr.config import (
+    CONFIGURATION_KEYS,
+    Config,
+    ImageSpec,
+    parse_config,
+    parse_dependent_images,
+)
 from dockermgr.engine import Engine
 from dockermgr.errors import DockermgrError, ExitCode
-from dockermgr.ipc import Lifecycle, NucleusUnavailable
+from dockermgr.ipc import Lifecycle, NucleusRefused, NucleusUnavailable
 from dockermgr.jobs import Job
 from dockermgr.puller import ImageState, ImageUpdate, Listing, Puller
 from dockermgr.reader import Problem
@@ -81,6 +87,7 @@ class Service:
         self._jobs: dict[Wanted, Job] = {}
         self._config: Config | None = None
         self._problems: tuple[Problem, ...] = ()
+        self._unreadable = False
         self._followed: set[str] = set()
         self._changes_since: float | None = None
         self._engine_status = EngineStatus()
@@ -180,7 +187,9 @@ class Service:
     def _due_configuration(self) -> None:
         self._changes_since = None
         try:
-            config, problems = parse_config(self._link.get_configuration(None, ()))
+            raw, refused = self._read_own()
+            config, problems = parse_config(raw)
+            problems += refused
             dependents: dict[str, tuple[ImageSpec, ...]] = {}
             for component in config.components:
                 specs, more = self._read_dependent(component)
@@ -194,7 +203,33 @@ class Service:
             if problem not in self._problems:
                 log.error("COMPONENT_CONFIGURATION_NOT_VALID %s", problem)
         self._problems = problems
+        if refused and self._config is not None:
+            # What cannot be read is not what somebody wants removed: the old configuration stays.
+            self._at("summary", 0)
+            return
+        self._unreadable = bool(refused)
         self._apply(config, desired_images(self._identity.component, config.images, dependents))
+
+    def _read_own(self) -> tuple[object, tuple[Problem, ...]]:
+        """The configuration, and the keys that the nucleus cannot hand over."""
+        try:
+            return self._link.get_configuration(None, ()), ()
+        except NucleusRefused as error:
+            log.info("reading the configuration key by key reason=%s", error)
+        found: dict[str, object] = {}
+        refused = []
+        for key in CONFIGURATION_KEYS:
+            try:
+                found[key] = self._link.get_configuration(None, (key,))
+            except NucleusRefused as error:
+                refused.append(
+                    Problem(
+                        key,
+                        f"the nucleus cannot hand this value over ({error}); Lite allows"
+                        " 10,000 bytes and 255 values: make it smaller",
+                    )
+                )
+        return found, tuple(refused)
 
     def _read_dependent(self, component: str) -> tuple[tuple[ImageSpec, ...], tuple[Problem, ...]]:
         if component not in self._followed:
@@ -243,7 +278,7 @@ class Service:
         required = [job for job in self._jobs.values() if job.wanted.spec.required]
         failed = [job for job in required if job.update.state is ImageState.FAILED]
         if (
-            failed
+            (failed or self._unreadable)
             and self._config.startup.fail_on_error
             and not self._state.has_run(self._fingerprint())
         ):
@@ -307,6 +342,8 @@ class Service:
         self._to_cloud("summary", message)
 
     def _due_heartbeat(self) -> None:
+        # Lite forgets the subscription to a key that a deployment resets: look for ourselves, too.
+        self._due_configuration()
         if self._config is not None:
             self._at("heartbeat", self._config.status.heartbeat_seconds)
         self._due_summary()

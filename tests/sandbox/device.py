@@ -1,0 +1,211 @@
+"""The device in a box: a whole core device's surroundings, made of real parts, on one machine."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from tests.sandbox import box
+from tests.sandbox.aws import ACCOUNT, ECR_PASSWORD, ECR_USER, REGION, Aws
+from tests.sandbox.certificates import CertificateAuthority
+from tests.sandbox.dns import DnsServer, Mode
+from tests.sandbox.engine import Engine
+from tests.sandbox.processes import SYSTEM_PATH
+from tests.sandbox.registry import Credentials, Registry
+
+ECR_HOST = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"
+ECR_PUBLIC_HOST = "public.ecr.aws"
+HUB_HOST = "docker.io"
+HUB_NAMES = ("registry-1.docker.io", "index.docker.io", HUB_HOST)
+OTHER_HOST = "registry.example.com"
+OTHER_CREDENTIALS = Credentials("robot", "robot-password")
+THING_NAME = "sandbox-device"
+_ECR_ADDRESS, _PUBLIC_ADDRESS = f"{box.NETWORK}.1", f"{box.NETWORK}.2"
+_FIRST_FREE_ADDRESS = 100
+_CERTIFICATES = Path("/etc/docker/certs.d")
+
+
+class Device:
+    """An engine, a private ECR, a public registry, a name server and AWS.
+
+    A context manager; this process stays in the sandbox's namespaces after its end.
+    """
+
+    ecr: Registry
+    """The private ECR: user `AWS`, and the password that `aws` hands out."""
+    public: Registry
+    """Without password: `public.ecr.aws` and Docker Hub, the same images in both."""
+    engine: Engine
+    """On the default socket; trusts the sandbox's authority as others trust the public ones."""
+    aws: Aws
+    dns: DnsServer
+    folder: Path
+
+    def __init__(self) -> None:
+        self._parts = contextlib.ExitStack()
+        self._extras = contextlib.ExitStack()
+        self._registries: list[Registry] = []
+        self._numbers = itertools.count(1)
+
+    def __enter__(self) -> Device:
+        try:
+            self._start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _start(self) -> None:
+        box.enter()
+        self.folder = box.make_folder()
+        self._parts.callback(box.remove_folder, self.folder)
+        self._parts.callback(box.remove_cgroups)
+        (self.folder / "home").mkdir()
+        self.authority = CertificateAuthority(self.folder / "certificates")
+        self.dns = DnsServer(box.NAMESERVER)
+        self._parts.callback(self.dns.close)
+        self.dns.start()
+        # All are started before any is waited for.
+        self.engine = self.start_engine()
+        self.aws = Aws(self.folder / "aws")
+        self._parts.callback(self.aws.close)
+        self.aws.start()
+        self.ecr = self.start_registry(
+            [ECR_HOST], Credentials(ECR_USER, ECR_PASSWORD), address=_ECR_ADDRESS
+        )
+        self.public = self.start_registry([ECR_PUBLIC_HOST, *HUB_NAMES], address=_PUBLIC_ADDRESS)
+        self._parts.callback(self._extras.pop_all().close)
+        self.wait_ready()
+
+    def wait_ready(self) -> None:
+        """Returns when engine and registries answer; moto is waited for by its first call."""
+        for registry in self._registries:
+            registry.wait_ready()
+        self.engine.wait_ready()
+
+    def close(self) -> None:
+        """Stops everything and removes the temporary folder: nothing is left on the machine."""
+        self._extras.close()
+        self._parts.close()
+
+    def start_registry(
+        self,
+        names: Sequence[str],
+        credentials: Credentials | None = None,
+        *,
+        address: str = "",
+        authority: CertificateAuthority | None = None,
+    ) -> Registry:
+        """One more registry, until the next `reset`.
+
+        With an authority of its own the engine does not trust it, see `trust`.
+        """
+        number = next(self._numbers)
+        address = address or f"{box.NETWORK}.{_FIRST_FREE_ADDRESS + number}"
+        folder = self.folder / f"registry-{number}"
+        registry = Registry(
+            names,
+            address,
+            certificate=(authority or self.authority).issue(names, [address]),
+            folder=folder,
+            credentials=credentials,
+        )
+        self._registries.append(registry)
+        self._extras.callback(self._end_registry, registry, folder)
+        self.dns.names.update(dict.fromkeys(names, address))
+        registry.start()
+        return registry
+
+    def _end_registry(self, registry: Registry, folder: Path) -> None:
+        registry.stop()
+        self._registries.remove(registry)
+        for name in registry.names:
+            self.dns.names.pop(name, None)
+            shutil.rmtree(_CERTIFICATES / name, ignore_errors=True)
+        shutil.rmtree(folder)
+
+    def start_other_registry(self) -> Registry:
+        """A private registry that is not AWS's, trusted by a file in `/etc/docker/certs.d`."""
+        authority = CertificateAuthority(self.folder / "certificates", OTHER_HOST)
+        registry = self.start_registry([OTHER_HOST], OTHER_CREDENTIALS, authority=authority)
+        self.trust(registry)
+        registry.wait_ready()
+        return registry
+
+    def trust(self, registry: Registry) -> None:
+        """Lets the engine trust a registry's own authority; it looks there anew with each pull."""
+        for name in registry.names:
+            folder = _CERTIFICATES / name
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "ca.crt").write_bytes(registry.certificate.authority.read_bytes())
+
+    def start_engine(
+        self,
+        name: str = "docker",
+        *,
+        program: str = "dockerd",
+        config: Mapping[str, object] | None = None,
+        flags: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> Engine:
+        """One more engine, until the next `reset`; it trusts the sandbox's authority."""
+        folder = self.folder / f"engine-{name}"
+        engine = Engine(
+            folder,
+            name=name,
+            program=program,
+            config=config,
+            flags=flags,
+            environment={"SSL_CERT_FILE": str(self.authority.bundle), **(environment or {})},
+        )
+        self._extras.callback(shutil.rmtree, folder)
+        self._extras.callback(engine.kill)
+        engine.start()
+        return engine
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """All that a component's process finds in its environment; AWS credentials are not in it.
+
+        `PATH` begins with this Python's own folder, where the commands of the project are.
+        """
+        return {
+            "PATH": f"{Path(sys.executable).parent}:{SYSTEM_PATH}",
+            "HOME": str(self.folder / "home"),
+            "LANG": "C.UTF-8",
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_ENDPOINT_URL": self.aws.endpoint_url,
+            "AWS_IOT_THING_NAME": THING_NAME,
+            "SSL_CERT_FILE": str(self.authority.bundle),
+            **more,
+        }
+
+    def reset(self) -> None:
+        """As after the start: all parts run, no images, nothing counted, no faults."""
+        self._extras.close()
+        box.connect()
+        self.dns.mode = Mode.NORMAL
+        for registry in self._registries:
+            self.dns.names.update(dict.fromkeys(registry.names, registry.address))
+            registry.start()
+        self.ecr.credentials = Credentials(ECR_USER, ECR_PASSWORD)
+        self.engine.resume()
+        self.engine.start()
+        self.wait_ready()
+        self.engine.remove_images()
+        self.aws.reset()
+        for registry in self._registries:
+            registry.forget_requests()

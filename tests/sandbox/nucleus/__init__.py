@@ -1,0 +1,1 @@
+"""A model of the Greengrass nucleus, in either dialect; `tests/sandbox/ipc.py` serves it."""
