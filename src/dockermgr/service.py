@@ -324,7 +324,9 @@ class Service:
         origin = Origin(self._identity.thing_name, wanted.component)
         message = image_message(origin, wanted.uri, update, time.time())
         key = f"{wanted.component} {wanted.uri}"
-        self._link.publish(self._config.status.image_topic, message, key=key)
+        # Every change of state is said; of progress that waits to be sent, only the newest.
+        step = f"{key} {update.state.value} {update.attempt}"
+        self._link.publish(self._config.status.image_topic, message, key=step)
         if update.state in {ImageState.READY, ImageState.FAILED, ImageState.REMOVED}:
             self._to_cloud(key, message)
 
