@@ -1,0 +1,50 @@
+"""The fixtures that tests of several folders share. Unit tests use none of the device's."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.sandbox.device import Device
+    from tests.sandbox.engine import Engine
+
+
+_FOREIGN = re.compile(r"(AWS|COMPOSE|DOCKER)_.*|.*_proxy", re.IGNORECASE)
+"""Settings of the host that would lead tests out of the sandbox, or to credentials of a person."""
+
+
+@pytest.fixture(scope="session")
+def device() -> Iterator[Device]:
+    """The device in a box, one for all tests. Where it can't be made they fail: none is skipped."""
+    # Imported here, so that unit tests start quickly, and on machines without its parts.
+    from tests.sandbox.device import Device
+    from tests.sandbox.processes import SandboxError
+
+    with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as parts:
+        for name in filter(_FOREIGN.fullmatch, list(os.environ)):
+            patch.delenv(name)
+        try:
+            made = parts.enter_context(Device())
+        except SandboxError as error:
+            raise pytest.fail.Exception(str(error), pytrace=False) from None
+        patch.setenv("HOME", made.environment()["HOME"])
+        yield made
+
+
+@pytest.fixture
+def fresh_device(device: Device) -> Device:
+    """The device as after its start: all parts run, no images, nothing counted, no faults."""
+    device.reset()
+    return device
+
+
+@pytest.fixture
+def engine(fresh_device: Device) -> Engine:
+    """The engine of a fresh device."""
+    return fresh_device.engine
