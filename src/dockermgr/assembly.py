@@ -52,7 +52,8 @@ class Serving:
 
     def __init__(self, default_component: str, status_request_topic: str) -> None:
         from dockermgr.ipc import Listener, NucleusLink  # awscrt: 10 MB
-        from dockermgr.service import Identity, Service
+        from dockermgr.reporter import Identity
+        from dockermgr.service import Service
 
         component = own_component(default_component)
         self._parts = parts = assemble(component)

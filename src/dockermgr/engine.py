@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import getpass
-import grp
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +21,7 @@ from docker.utils import parse_host
 
 from dockermgr import classify
 from dockermgr.credentials import Credential
+from dockermgr.engine_access import access_error
 from dockermgr.errors import DockermgrError, ErrorCode, Retry
 from dockermgr.images import LocalImage, LocalImages
 from dockermgr.reference import Reference
@@ -287,56 +285,4 @@ def _from_sdk(error: Exception, *, query: bool = False) -> DockermgrError:
                 retry=Retry.LIMITED,
             )
         return classify.from_engine_text(text, http_status=status)
-    number = _errno_in(error)
-    if number in {errno.EACCES, errno.EPERM}:
-        return _not_allowed()
-    if number == errno.ENOENT:
-        return _unavailable("there is no Docker Engine at its socket", "install and start Docker")
-    return _unavailable(
-        f"the Docker Engine does not answer ({_last_words(error)})",
-        "start it (systemctl start docker), or see why it stopped (journalctl -u docker)",
-    )
-
-
-def _unavailable(message: str, hint: str) -> DockermgrError:
-    return DockermgrError(
-        ErrorCode.DOCKER_SERVICE_UNAVAILABLE, message, hint=hint, retry=Retry.UNTIL_MENDED
-    )
-
-
-def _not_allowed() -> DockermgrError:
-    user = getpass.getuser()
-    groups = ", ".join(sorted(_group_names())) or "none"
-    return DockermgrError(
-        ErrorCode.USER_NOT_AUTHORIZED_FOR_DOCKER,
-        f"user {user} (groups: {groups}) may not use the Docker Engine",
-        hint=f"run: sudo usermod -aG docker {user}; then restart the Greengrass nucleus",
-        # The group may be given while we wait; a process learns of it when it is started anew.
-        retry=Retry.LIMITED,
-    )
-
-
-def _group_names() -> Iterator[str]:
-    for number in os.getgroups():
-        with contextlib.suppress(KeyError):  # a group without a name
-            yield grp.getgrgid(number).gr_name
-
-
-def _errno_in(error: BaseException | None) -> int | None:
-    """requests and urllib3 wrap the system's error several times, in causes and in arguments."""
-    seen: set[int] = set()
-    pending: list[object] = [error]
-    while pending:
-        item = pending.pop()
-        if not isinstance(item, BaseException) or id(item) in seen:
-            continue
-        seen.add(id(item))
-        if isinstance(item, OSError) and isinstance(item.errno, int):
-            return item.errno
-        pending += [item.__cause__, item.__context__, *item.args, getattr(item, "reason", None)]
-    return None
-
-
-def _last_words(error: BaseException) -> str:
-    number = _errno_in(error)
-    return os.strerror(number) if number else type(error).__name__
+    return access_error(error)

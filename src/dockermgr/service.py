@@ -10,28 +10,21 @@ import logging
 import queue
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable
 
 from dockermgr import disk
-from dockermgr.config import (
-    CONFIGURATION_KEYS,
-    Config,
-    ImageSpec,
-    parse_config,
-    parse_dependent_images,
-)
+from dockermgr.config import Config
+from dockermgr.desired import Desired, DesiredSource
 from dockermgr.engine import Engine
 from dockermgr.errors import DockermgrError, ExitCode
-from dockermgr.ipc import Lifecycle, NucleusRefused, NucleusUnavailable
+from dockermgr.ipc import Lifecycle, NucleusLink, NucleusUnavailable
 from dockermgr.jobs import Job
 from dockermgr.puller import ImageState, ImageUpdate, Listing, Puller
 from dockermgr.reader import Problem
-from dockermgr.reconcile import Wanted, desired_images, plan
+from dockermgr.reconcile import Wanted, plan
+from dockermgr.reporter import Identity, Reporter
 from dockermgr.state import State
-from dockermgr.status import EngineStatus, Message, Origin, image_message, summary_message
+from dockermgr.status import EngineStatus
 
 log = logging.getLogger(__name__)
 
@@ -44,34 +37,6 @@ SUMMARY_INTERVAL_SECONDS = 1.0
 ENGINE_LOOK_SECONDS = 60.0
 FLUSH_SECONDS = 1.0
 """SIGTERM is to end the service within 2 s."""
-
-
-class Link(Protocol):
-    """What the service needs of the nucleus."""
-
-    def start(self) -> None: ...
-
-    def stop(self, flush_seconds: float) -> None: ...
-
-    def update_state(self, state: Lifecycle) -> None: ...
-
-    def publish(self, topic: str, message: Mapping[str, object], *, key: str) -> None: ...
-
-    def publish_to_iot_core(
-        self, topic: str, message: Mapping[str, object], *, key: str
-    ) -> None: ...
-
-    def get_configuration(self, component: str | None, key_path: tuple[str, ...]) -> object: ...
-
-    def follow_configuration(self, component: str | None) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who runs here."""
-
-    component: str
-    thing_name: str | None
 
 
 class Service:
@@ -87,11 +52,9 @@ class Service:
         self._jobs: dict[Wanted, Job] = {}
         self._config: Config | None = None
         self._problems: tuple[Problem, ...] = ()
-        self._unreadable = False
-        self._followed: set[str] = set()
+        self._complete = True
         self._changes_since: float | None = None
         self._engine_status = EngineStatus()
-        self._cloud: OrderedDict[str, Message] = OrderedDict()
         self._running = False
         self._exit_code: int | None = None
         self._stopping = threading.Event()
@@ -117,9 +80,11 @@ class Service:
         self._stopping.set()
         self._events.put(lambda: self._end(ExitCode.DONE))
 
-    def run(self, link: Link) -> int:
+    def run(self, link: NucleusLink) -> int:
         """Serves until stopped. Returns the exit code."""
         self._link = link
+        self._source = DesiredSource(link, self._identity.component)
+        self._reporter = Reporter(self._identity, link)
         threading.Thread(target=self._watch_engine, name="engine", daemon=True).start()
         link.start()
         while self._exit_code is None:
@@ -162,9 +127,8 @@ class Service:
     # Configuration
 
     def _begin_connection(self) -> None:
-        self._followed = set()
         try:
-            self._link.follow_configuration(None)
+            self._source.follow()
         except NucleusUnavailable as error:
             log.warning("cannot follow the configuration, trying again error=%s", error)
             self._at("connection", READ_AGAIN_SECONDS)
@@ -187,63 +151,28 @@ class Service:
     def _due_configuration(self) -> None:
         self._changes_since = None
         try:
-            raw, refused = self._read_own()
-            config, problems = parse_config(raw)
-            problems += refused
-            dependents: dict[str, tuple[ImageSpec, ...]] = {}
-            for component in config.components:
-                specs, more = self._read_dependent(component)
-                dependents[component] = specs
-                problems += more
+            desired = self._source.read()
         except NucleusUnavailable as error:
             log.warning("cannot read the configuration, trying again error=%s", error)
             self._at("configuration", READ_AGAIN_SECONDS)
             return
-        for problem in problems:
+        for problem in desired.problems:
             if problem not in self._problems:
                 log.error("COMPONENT_CONFIGURATION_NOT_VALID %s", problem)
-        self._problems = problems
-        if refused and self._config is not None:
+        self._problems = desired.problems
+        if desired.complete or self._config is None:
+            self._apply(desired)
+        else:
             # What cannot be read is not what somebody wants removed: the old configuration stays.
             self._at("summary", 0)
-            return
-        self._unreadable = bool(refused)
-        self._apply(config, desired_images(self._identity.component, config.images, dependents))
 
-    def _read_own(self) -> tuple[object, tuple[Problem, ...]]:
-        """The configuration, and the keys that the nucleus cannot hand over."""
-        try:
-            return self._link.get_configuration(None, ()), ()
-        except NucleusRefused as error:
-            log.info("reading the configuration key by key reason=%s", error)
-        found: dict[str, object] = {}
-        refused = []
-        for key in CONFIGURATION_KEYS:
-            try:
-                found[key] = self._link.get_configuration(None, (key,))
-            except NucleusRefused as error:
-                refused.append(
-                    Problem(
-                        key,
-                        f"the nucleus cannot hand this value over ({error}); Lite allows"
-                        " 10,000 bytes and 255 values: make it smaller",
-                    )
-                )
-        return found, tuple(refused)
-
-    def _read_dependent(self, component: str) -> tuple[tuple[ImageSpec, ...], tuple[Problem, ...]]:
-        if component not in self._followed:
-            self._link.follow_configuration(component)
-            self._followed.add(component)
-        raw = self._link.get_configuration(component, ("dockerImages",))
-        specs, problems = parse_dependent_images(raw)
-        return specs, tuple(Problem(f"{component}:{p.path}", p.message) for p in problems)
-
-    def _apply(self, config: Config, desired: tuple[Wanted, ...]) -> None:
+    def _apply(self, desired: Desired) -> None:
         first = self._config is None
-        self._config = config
+        config = self._config = desired.config
+        self._complete = desired.complete
         self._puller.configure(config)
-        actions = plan(self._jobs, desired)
+        self._reporter.configure(config.status)
+        actions = plan(self._jobs, desired.images)
         for wanted in actions.stop:
             log.info("no longer wanted image=%s component=%s", wanted.uri, wanted.component)
             self._jobs.pop(wanted).cancel()
@@ -278,7 +207,7 @@ class Service:
         required = [job for job in self._jobs.values() if job.wanted.spec.required]
         failed = [job for job in required if job.update.state is ImageState.FAILED]
         if (
-            (failed or self._unreadable)
+            (failed or not self._complete)
             and self._config.startup.fail_on_error
             and not self._state.has_run(self._fingerprint())
         ):
@@ -303,45 +232,23 @@ class Service:
 
     # Reports
 
-    @property
-    def _origin(self) -> Origin:
-        return Origin(self._identity.thing_name, self._identity.component)
-
     def _tell(self, wanted: Wanted, update: ImageUpdate) -> None:
         self._events.put(lambda: self._image_changed(wanted, update))
 
     def _image_changed(self, wanted: Wanted, update: ImageUpdate) -> None:
         if wanted not in self._jobs:
             return
-        self._say_image(wanted, update)
+        self._reporter.image(wanted, update)
+        self._pace_cloud()
         if update.state is not ImageState.PULLING or update.progress is None:
             self._at("summary", SUMMARY_INTERVAL_SECONDS)
             self._evaluate()
 
-    def _say_image(self, wanted: Wanted, update: ImageUpdate) -> None:
-        if self._config is None:
-            return
-        origin = Origin(self._identity.thing_name, wanted.component)
-        message = image_message(origin, wanted.uri, update, time.time())
-        key = f"{wanted.component} {wanted.uri}"
-        # Every change of state is said; of progress that waits to be sent, only the newest.
-        step = f"{key} {update.state.value} {update.attempt}"
-        self._link.publish(self._config.status.image_topic, message, key=step)
-        if update.state in {ImageState.READY, ImageState.FAILED, ImageState.REMOVED}:
-            self._to_cloud(key, message)
-
     def _due_summary(self) -> None:
-        if self._config is None:
-            return
-        message = summary_message(
-            self._origin,
-            (job.update.state for job in self._jobs.values()),
-            self._engine_status,
-            self._problems,
-            time.time(),
-        )
-        self._link.publish(self._config.status.topic, message, key="summary")
-        self._to_cloud("summary", message)
+        if self._config is not None:
+            states = [job.update.state for job in self._jobs.values()]
+            self._reporter.summary(states, self._engine_status, self._problems)
+            self._pace_cloud()
 
     def _due_heartbeat(self) -> None:
         # Lite forgets the subscription to a key that a deployment resets: look for ourselves, too.
@@ -352,27 +259,18 @@ class Service:
 
     def _say_all(self) -> None:
         for wanted, job in self._jobs.items():
-            self._say_image(wanted, job.update)
+            self._reporter.image(wanted, job.update)
         self._due_summary()
 
-    def _to_cloud(self, key: str, message: Message) -> None:
-        """Newest of each kind, one in `minIntervalSeconds`."""
-        if self._config is not None and self._config.status.iot_core_topic:
-            self._cloud[key] = message
-            if "cloud" not in self._due:
-                self._at("cloud", 0)
+    def _pace_cloud(self) -> None:
+        if self._reporter.cloud_waits and "cloud" not in self._due:
+            self._at("cloud", 0)
 
     def _due_cloud(self) -> None:
-        if self._config is None or not self._cloud:
-            return
-        key, message = self._cloud.popitem(last=False)
-        topic = self._config.status.iot_core_topic.replace(
-            "{thingName}", self._identity.thing_name or "unknown"
-        )
-        if topic:
-            self._link.publish_to_iot_core(topic, message, key=key)
-        # Also when nothing waits, so that the next one keeps its distance.
-        self._due["cloud"] = time.monotonic() + self._config.status.min_interval_seconds
+        if self._reporter.cloud_waits and self._config is not None:
+            self._reporter.send_to_cloud()
+            # Also when nothing else waits, so that the next one keeps its distance.
+            self._at("cloud", self._config.status.min_interval_seconds)
 
     # The engine
 

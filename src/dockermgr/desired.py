@@ -1,0 +1,83 @@
+"""What is configured: our own configuration and the image lists of the components we follow."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from dockermgr.config import (
+    CONFIGURATION_KEYS,
+    Config,
+    ImageSpec,
+    parse_config,
+    parse_dependent_images,
+)
+from dockermgr.ipc import NucleusLink, NucleusRefused
+from dockermgr.reader import Problem
+from dockermgr.reconcile import Wanted, desired_images
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """One reading of everything that is configured."""
+
+    config: Config
+    images: tuple[Wanted, ...]
+    problems: tuple[Problem, ...]
+    complete: bool
+    """False: the nucleus could not hand over a part, which is not the same as its being empty."""
+
+
+class DesiredSource:
+    """Reads over IPC, and sees to it that changes are told. Every method raises NucleusUnavailable."""
+
+    def __init__(self, link: NucleusLink, component: str) -> None:
+        self._link = link
+        self._component = component
+        self._followed: set[str] = set()
+
+    def follow(self) -> None:
+        """On a new connection: changes of our own configuration are told from now on."""
+        self._followed = set()
+        self._link.follow_configuration(None)
+
+    def read(self) -> Desired:
+        """Everything as it is now."""
+        raw, refused = self._read_own()
+        config, problems = parse_config(raw)
+        dependents: dict[str, tuple[ImageSpec, ...]] = {}
+        for component in config.components:
+            dependents[component], more = self._read_dependent(component)
+            problems += more
+        images = desired_images(self._component, config.images, dependents)
+        return Desired(config, images, problems + refused, complete=not refused)
+
+    def _read_own(self) -> tuple[object, tuple[Problem, ...]]:
+        try:
+            return self._link.get_configuration(None, ()), ()
+        except NucleusRefused as error:
+            log.info("reading the configuration key by key reason=%s", error)
+        found: dict[str, object] = {}
+        refused = []
+        for key in CONFIGURATION_KEYS:
+            try:
+                found[key] = self._link.get_configuration(None, (key,))
+            except NucleusRefused as error:
+                refused.append(
+                    Problem(
+                        key,
+                        f"the nucleus cannot hand this value over ({error}); Lite allows"
+                        " 10,000 bytes and 255 values: make it smaller",
+                    )
+                )
+        return found, tuple(refused)
+
+    def _read_dependent(self, component: str) -> tuple[tuple[ImageSpec, ...], tuple[Problem, ...]]:
+        if component not in self._followed:
+            self._link.follow_configuration(component)
+            self._followed.add(component)
+        raw = self._link.get_configuration(component, ("dockerImages",))
+        specs, problems = parse_dependent_images(raw)
+        return specs, tuple(Problem(f"{component}:{p.path}", p.message) for p in problems)
