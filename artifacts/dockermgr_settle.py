@@ -21,7 +21,7 @@ python={python}
 [ -x "$python" ] || python=python3
 start={start}
 [ -r "$start" ] || start=$DOCKERMGR_ARTIFACT
-exec "$python" -I -S "$start" "$@"
+exec "$python" -I -S -OO "$start" "$@"
 """
 
 

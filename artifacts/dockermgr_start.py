@@ -7,6 +7,7 @@ by the reading of the archive. Imports next to nothing: each millisecond is part
 import fcntl
 import os
 import sys
+import warnings
 
 TYPE_CHECKING = False  # importing typing takes longer than all of this
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ def start(runtime: str, archive: str) -> int:
     foreign = {runtime, archive, *os.environ.get("PYTHONPATH", "").split(os.pathsep)}
     kept = [p for p in sys.path if p not in foreign and not p.endswith("-packages")]
     sys.path[:] = [runtime, *kept]
+    # tools/bundle.py leaves out what guesses encodings, and requests remarks on it.
+    warnings.filterwarnings("ignore", message="Unable to find acceptable character detection")
     try:
         from dockermgr.cli import main
     except Exception as error:

@@ -32,6 +32,8 @@ _UNWANTED = re.compile(
     | examples-1\.json$                   # printed in botocore's generated documentation only
     | ^boto3/data/                        # descriptions for boto3.resource(), which is not used
     | ^botocore/cacert\.pem$              # certifi's is taken
+    | ^charset_normalizer[/-]             # guesses encodings for requests, in 1.6 MB of memory;
+                                          # what an engine or AWS says is UTF-8
     | ^[^/]+\.data/                       # command line scripts
     | \.dist-info/(RECORD|WHEEL|top_level\.txt|entry_points\.txt|zip-safe)$
     | \.(pyc|pyi|pyd|exe)$

@@ -24,5 +24,9 @@ if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
     exit 1
 fi
 apt-get update -qq
+# From Debian 13 on, the client is a package of its own.
+if ! command -v docker >/dev/null && apt-cache show docker-cli >/dev/null 2>&1; then
+    missing="$missing docker-cli"
+fi
 # shellcheck disable=SC2086  # a list of packages, to be split
 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing

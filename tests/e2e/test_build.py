@@ -43,20 +43,6 @@ print("all there")
 """
 
 
-@pytest.fixture(scope="session")
-def artifacts() -> dict[str, Path]:
-    """The built files by architecture; built if they are missing or older than what they are of."""
-    folder = OUT / "artifacts" / NAME / VERSION
-    found = {label: folder / f"dockermgr-linux-{label}.pyz" for label in MACHINES.values()}
-    sources = [ROOT / "recipe.yaml", ROOT / "gdk-config.json", ROOT / "requirements/runtime.lock"]
-    for name in ("src", "artifacts", "tools"):
-        sources += [path for path in (ROOT / name).rglob("*") if path.suffix not in (".pyc", "")]
-    newest = max(path.stat().st_mtime for path in sources)
-    if any(not path.exists() or path.stat().st_mtime < newest for path in found.values()):
-        subprocess.run([sys.executable, ROOT / "tools/build.py"], check=True)
-    return found
-
-
 @pytest.fixture
 def archive(artifacts: dict[str, Path]) -> Path:
     """The built file for this machine."""

@@ -110,9 +110,11 @@ class Core:
         folder.mkdir(parents=True, exist_ok=True)
         if artifacts is not None:
             shutil.copytree(artifacts, folder, dirs_exist_ok=True)
+        # Lite fills folders in with a slash at the end.
+        end = "/" if self.dialect is Dialect.LITE else ""
         variables = {
-            "artifacts:path": str(folder),
-            "work:path": str(work),
+            "artifacts:path": f"{folder}{end}",
+            "work:path": f"{work}{end}",
             "kernel:rootPath": str(self.root),
             "iot:thingName": self.device.environment()["AWS_IOT_THING_NAME"],
         }
