@@ -11,6 +11,7 @@ from typing import Any
 
 import docker
 import docker.errors
+import docker.utils.config
 import requests
 from docker.transport.unixconn import (
     UnixHTTPAdapter,
@@ -25,6 +26,15 @@ from dockermgr.engine_access import access_error
 from dockermgr.errors import DockermgrError, ErrorCode, Retry
 from dockermgr.images import LocalImage, LocalImages
 from dockermgr.reference import Reference
+
+
+def _no_config_file(config_path: Any = None) -> Any:  # noqa: ARG001
+    return None
+
+
+# The SDK looks for ~/.docker/config.json with each client, and breaks on a damaged one. Nothing in it
+# is for us: credentials come with each pull, and a stored login must not take their place.
+docker.utils.config.find_config_file = _no_config_file
 
 DEFAULT_SOCKET = "unix:///var/run/docker.sock"
 QUERY_TIMEOUT_SECONDS = 60
@@ -54,7 +64,6 @@ class PullStream:
         self, reference: Reference, credential: Credential | None, platform: str | None
     ) -> Iterator[Mapping[str, object]]:
         """The engine's events, to the end. Raises a typed error for one that is or holds an error."""
-        # An empty configuration, not None: the SDK must not look into ~/.docker/config.json.
         auth = _auth_config(reference.registry, credential) if credential else {}
         try:
             stream = self._client.pull(
@@ -153,7 +162,6 @@ class Engine:
                 registry=_auth_config(host, credential)["serveraddress"],
                 # The SDK would take a stored login of the same user for this one: ECR's is always AWS.
                 reauth=True,
-                dockercfg_path=os.devnull,
             )
         except _SDK_ERRORS as error:
             raise _from_sdk(error) from error

@@ -16,7 +16,7 @@ from dockermgr import disk
 from dockermgr.config import Config
 from dockermgr.desired import Desired, DesiredSource
 from dockermgr.engine import Engine
-from dockermgr.errors import DockermgrError, ExitCode
+from dockermgr.errors import ENGINE_CODES, DockermgrError, ExitCode
 from dockermgr.ipc import Lifecycle, NucleusLink, NucleusUnavailable
 from dockermgr.jobs import Job
 from dockermgr.puller import ImageState, ImageUpdate, Listing, Puller
@@ -58,6 +58,7 @@ class Service:
         self._running = False
         self._exit_code: int | None = None
         self._stopping = threading.Event()
+        self._look_now = threading.Event()
         self._started_at = time.monotonic()
 
     # Called by the nucleus link and by the signal handler, on their threads.
@@ -77,7 +78,6 @@ class Service:
 
     def stop(self) -> None:
         """Ends the service; `run` returns soon after."""
-        self._stopping.set()
         self._events.put(lambda: self._end(ExitCode.DONE))
 
     def run(self, link: NucleusLink) -> int:
@@ -118,6 +118,7 @@ class Service:
         if self._exit_code is None:
             self._exit_code = code
             self._stopping.set()
+            self._look_now.set()
 
     def _at(self, name: str, seconds: float) -> None:
         """`_due_<name>` is called in so many seconds, or earlier if that was arranged before."""
@@ -240,6 +241,9 @@ class Service:
             return
         self._reporter.image(wanted, update)
         self._pace_cloud()
+        engine_fails = update.error is not None and update.error.code in ENGINE_CODES
+        if engine_fails == (self._engine_status.version is not None):
+            self._look_now.set()  # what the summary says of the engine is no longer so
         if update.state is not ImageState.PULLING or update.progress is None:
             self._at("summary", SUMMARY_INTERVAL_SECONDS)
             self._evaluate()
@@ -279,7 +283,9 @@ class Service:
         while True:
             status = look_at_engine(self._engine)
             self._events.put(lambda status=status: self._engine_looked_at(status))  # type: ignore[misc]
-            if self._stopping.wait(ENGINE_LOOK_SECONDS):
+            self._look_now.wait(ENGINE_LOOK_SECONDS)
+            self._look_now.clear()
+            if self._stopping.is_set():
                 return
 
     def _engine_looked_at(self, status: EngineStatus) -> None:

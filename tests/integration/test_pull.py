@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -238,6 +239,28 @@ def test_an_engine_that_is_away_is_exit_code_5(harness: Harness) -> None:
     assert "DOCKER_SERVICE_UNAVAILABLE" in at_once.err
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "not json",
+        '{"auths": {"x": {"auth": "!!!"}}}',
+        '{"auths": 5}',
+        '{"credsStore": "missing", "auths": {"%s": {}}}' % ECR_HOST,
+        '{"proxies": 3}',
+    ],
+)
+def test_the_users_docker_configuration_plays_no_part(
+    harness: Harness, tmp_path: Path, content: str
+) -> None:
+    push_image(harness.device.ecr, "app/one", "1")
+    (tmp_path / ".docker").mkdir()
+    (tmp_path / ".docker" / "config.json").write_text(content)
+
+    done = harness.run("pull", f"docker:{ECR_HOST}/app/one:1", HOME=str(tmp_path))
+
+    assert done.code == 0, done.out + done.err
+
+
 def test_no_permission_names_user_and_command(harness: Harness) -> None:
     # setpriv drops to a user that may not use the socket.
     process = harness.process("pull", "docker:tool:1.0")
@@ -317,8 +340,6 @@ def test_no_secret_on_disk_on_a_command_line_or_in_the_output(harness: Harness) 
 
 
 def _command_lines() -> tuple[str, ...]:
-    from pathlib import Path
-
     lines = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:

@@ -345,8 +345,13 @@ def test_the_engine_is_waited_for_and_shown(harness: Harness) -> None:
     with harness.service({"images": ["docker:tool:1.0"]}):
         waiting = harness.wait_for_image("docker:tool:1.0", "RETRYING")
         assert waiting["error"]["code"] == "DOCKER_SERVICE_UNAVAILABLE"
+        assert wait_for_summary(harness, worst="RETRYING")["engine"]["version"] is None
         harness.device.engine.start()
         running(harness)
+        harness.ipc.wait_for(
+            PublishedMessage,
+            lambda message: message.topic == STATUS_TOPIC and message.json()["engine"]["available"],
+        )
 
 
 def test_allow_list_and_digest_requirement(harness: Harness) -> None:

@@ -253,7 +253,7 @@ def test_any_text_makes_an_error(text: str, status: int | None) -> None:
 
 
 HARMLESS_NAMES = [
-    "host.example/app/throttle-not:1".replace("throttle", "rate"),
+    "host.example/app/toomany:1",
     "host.example:5000/app:1",
     f"host.example/app@{DIGEST}",
     "host.example/app-4290:5001",
