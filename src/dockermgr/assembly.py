@@ -9,8 +9,9 @@ from pathlib import Path
 
 from dockermgr.credentials import Credentials, EcrTokens
 from dockermgr.engine import Engine
+from dockermgr.image import ImageRequest
 from dockermgr.images import LocalImage
-from dockermgr.puller import ImageRequest, Puller
+from dockermgr.puller import Puller
 from dockermgr.state import PulledImage, State, home_folder
 from dockermgr.token_process import TokenProcess
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from dockermgr.cancellation import Cancellation
 from dockermgr.config import ImageSpec
 from dockermgr.errors import ENGINE_CODES, DockermgrError, ErrorCode, ExitCode, Stopped
-from dockermgr.puller import ImageState, ImageUpdate, Listing, Puller
+from dockermgr.image import ImageState, ImageUpdate
+from dockermgr.puller import Listing, Puller
 from dockermgr.reconcile import to_request
 
 Show = Callable[[str, ImageUpdate], None]

@@ -8,11 +8,12 @@ import shutil
 import time
 from typing import Protocol, TextIO
 
+from dockermgr.image import ImageState, ImageUpdate
 from dockermgr.progress import Stage
-from dockermgr.puller import ImageState, ImageUpdate
 from dockermgr.status import Origin, Throttle, image_message
 
 BAR_CELLS = 24
+WHAT_CELLS = 32
 REDRAW_SECONDS = 0.1
 """Oftener than the eye can read is only work for the terminal."""
 
@@ -90,27 +91,40 @@ class Bars:
             self._draw()
 
     def close(self) -> None:
-        """Draws the end."""
+        """Draws the end, and below it in full what went wrong."""
         self._draw()
+        for uri, update in self._updates.items():
+            if update.error is not None and update.retry_at is None:
+                print(f"{uri}: {describe(update)}", file=self._stream, flush=True)
 
     def _draw(self) -> None:
         width = shutil.get_terminal_size().columns
         up = f"\x1b[{self._drawn_lines}A" if self._drawn_lines else ""
         lines = [
-            f"\x1b[2K{_bar_line(uri, update)[: width - 1]}\n"
-            for uri, update in self._updates.items()
+            f"\x1b[2K{_bar_line(uri, update, width - 1)}\n" for uri, update in self._updates.items()
         ]
         self._stream.write(up + "".join(lines))
         self._stream.flush()
         self._drawn_lines, self._drawn_at = len(lines), time.monotonic()
 
 
-def _bar_line(uri: str, update: ImageUpdate) -> str:
+def _bar_line(uri: str, update: ImageUpdate, width: int) -> str:
     percent = 100 if update.state is ImageState.READY else 0
     if update.progress is not None:
         percent = update.progress.percent
     filled = BAR_CELLS * percent // 100
-    return f"[{'#' * filled}{'.' * (BAR_CELLS - filled)}] {uri}: {describe(update)}"
+    what = update.state.value
+    if update.error is not None:
+        what += f" {update.error.code.value}"
+    elif update.progress is not None:
+        total = update.progress.total_bytes / _MEGABYTE
+        what = f"{update.progress.stage.value} {percent} % of {total:.1f} MB"
+        if update.progress.stage is Stage.RESOLVING:
+            what = "asking the registry"
+    line = f"[{'#' * filled}{'.' * (BAR_CELLS - filled)}] {what:<{WHAT_CELLS}} "
+    # Of a long URI the end says more: repository and tag.
+    room = max(width - len(line), 0)
+    return (line + (uri if len(uri) <= room else f"…{uri[len(uri) - room + 1 :]}"))[:width]
 
 
 def describe(update: ImageUpdate) -> str:

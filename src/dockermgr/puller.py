@@ -2,67 +2,23 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from enum import Enum
 from typing import Protocol
 
 from dockermgr.cancellation import Cancellation
-from dockermgr.config import Config, RetryConfig, TimeoutConfig
+from dockermgr.config import Config, TimeoutConfig
 from dockermgr.credentials import Credential, Credentials
-from dockermgr.errors import DockermgrError, ErrorCode, Retry, Stopped
+from dockermgr.errand import Errand, Report
+from dockermgr.errors import DockermgrError, ErrorCode, Retry
+from dockermgr.image import ImageRequest, ImageUpdate
 from dockermgr.images import LocalImage, LocalImages
 from dockermgr.policy import PullPolicy, check_allowed
-from dockermgr.progress import Progress, PullProgress, Stage
+from dockermgr.progress import PullProgress, Stage
 from dockermgr.reference import Reference
-from dockermgr.registry import Registry
-from dockermgr.retry import keep_trying
 from dockermgr.singleflight import SingleFlight
 from dockermgr.slots import Slots
 from dockermgr.watchdog import Watchdog, Watched
-
-log = logging.getLogger(__name__)
-
-
-class ImageState(str, Enum):
-    """Where an image is on its way."""
-
-    QUEUED = "QUEUED"
-    PULLING = "PULLING"
-    RETRYING = "RETRYING"
-    READY = "READY"
-    FAILED = "FAILED"
-    REMOVED = "REMOVED"
-
-
-@dataclass(frozen=True, slots=True)
-class ImageRequest:
-    """An image that somebody wants here."""
-
-    uri: str
-    reference: Reference
-    registry: Registry
-    policy: PullPolicy
-    platform: str | None = None
-    component: str | None = None
-    """For whom; None: for the process's own component."""
-
-
-@dataclass(frozen=True, slots=True)
-class ImageUpdate:
-    """One step on an image's way. READY with an `error` is an image that could not be checked for news."""
-
-    state: ImageState
-    attempt: int = 0
-    retry_at: float | None = None
-    """Epoch seconds of the next attempt."""
-    progress: Progress | None = None
-    error: DockermgrError | None = None
-    digest: str | None = None
-    image: LocalImage | None = None
-    duration_seconds: float | None = None
 
 
 class PullStream(Protocol):
@@ -106,7 +62,6 @@ class Listing:
         return self._images
 
 
-Report = Callable[[ImageUpdate], None]
 Recorder = Callable[[ImageRequest, LocalImage], None]
 
 
@@ -138,7 +93,7 @@ class Puller:
 
         Raises `Stopped` when cancelled.
         """
-        errand = _Errand(request, report, cancellation, self._config.retry)
+        errand = Errand(request, report, cancellation, self._config.retry)
         try:
             check_allowed(
                 request.reference,
@@ -151,7 +106,7 @@ class Puller:
         report(update)
         return update
 
-    def _attempt(self, errand: _Errand, listing: Listing) -> ImageUpdate:
+    def _attempt(self, errand: Errand, listing: Listing) -> ImageUpdate:
         request = errand.request
         if errand.present is None:
             errand.present = self._present(request, listing)
@@ -176,7 +131,7 @@ class Puller:
             found = self._engine.inspect(request.reference)
         return found if found is not None and found.fits(request.platform) else None
 
-    def _pull(self, errand: _Errand) -> LocalImage:
+    def _pull(self, errand: Errand) -> LocalImage:
         registry = errand.request.registry
         credential = self._credentials.sign_in(registry)
         try:
@@ -188,7 +143,7 @@ class Puller:
                 raise
         return self._pull_with(errand, self._credentials.sign_in(registry))
 
-    def _pull_with(self, errand: _Errand, credential: Credential | None) -> LocalImage:
+    def _pull_with(self, errand: Errand, credential: Credential | None) -> LocalImage:
         request, timeouts = errand.request, self._config.timeouts
         progress = PullProgress()
         stream = self._engine.pull()
@@ -237,88 +192,6 @@ class Puller:
         return image
 
 
-class _Errand:
-    """What one `ensure` knows of its image: which attempt, since when, what was reported last."""
-
-    def __init__(
-        self,
-        request: ImageRequest,
-        report: Report,
-        cancellation: Cancellation,
-        retry: RetryConfig,
-    ) -> None:
-        self.request = request
-        self.cancellation = cancellation
-        self.present: LocalImage | None = None
-        self._report = report
-        self._retry = retry
-        self._attempt = 0
-        self._began = time.monotonic()
-        self._last: Progress | None = None
-
-    def until_done(self, attempt: Callable[[], ImageUpdate]) -> ImageUpdate:
-        def step() -> ImageUpdate:
-            self.cancellation.check()
-            self._attempt += 1
-            return attempt()
-
-        return keep_trying(
-            step, self._retry, sleep=self.cancellation.wait, on_failure=self._will_retry
-        )
-
-    def _will_retry(self, error: DockermgrError, wait_seconds: float) -> None:
-        log.warning(
-            "will try again image=%s attempt=%d in_s=%.1f error=%s",
-            self.request.uri, self._attempt, wait_seconds, error,
-        )  # fmt: skip
-        # What is here runs, also when nobody can say whether there is something newer.
-        state = ImageState.READY if self.present is not None else ImageState.RETRYING
-        self._report(
-            ImageUpdate(
-                state,
-                attempt=self._attempt,
-                retry_at=time.time() + wait_seconds,
-                error=error,
-                image=self.present,
-                digest=self.present.digest_of(self.request.reference) if self.present else None,
-            )
-        )
-
-    def begin_pull(self) -> None:
-        log.info("pulling image=%s attempt=%d", self.request.uri, self._attempt)
-        self._last = None
-        self.progressed(Progress(Stage.RESOLVING, 0, 0, 0))
-
-    def progressed(self, now: Progress) -> None:
-        if now != self._last:
-            self._last = now
-            self._report(ImageUpdate(ImageState.PULLING, attempt=self._attempt, progress=now))
-
-    def ready(self, image: LocalImage) -> ImageUpdate:
-        seconds = time.monotonic() - self._began
-        digest = self.request.reference.digest or image.digest_of(self.request.reference)
-        log.info(
-            "ready image=%s digest=%s attempts=%d seconds=%.1f",
-            self.request.uri, digest, self._attempt, seconds,
-        )  # fmt: skip
-        return ImageUpdate(
-            ImageState.READY,
-            attempt=self._attempt,
-            digest=digest,
-            image=image,
-            duration_seconds=seconds,
-        )
-
-    def failed(self, error: DockermgrError) -> ImageUpdate:
-        log.error("failed image=%s attempts=%d error=%s", self.request.uri, self._attempt, error)
-        return ImageUpdate(
-            ImageState.FAILED,
-            attempt=self._attempt,
-            error=error,
-            duration_seconds=time.monotonic() - self._began,
-        )
-
-
 def _deadline(limit_seconds: float) -> float | None:
     return time.monotonic() + limit_seconds if limit_seconds else None
 
@@ -343,6 +216,3 @@ def _stalled(request: ImageRequest, watched: Watched) -> DockermgrError:
         hint="a slow network or storage may need larger timeouts in the configuration",
         retry=Retry.UNTIL_MENDED,
     )
-
-
-__all__ = ["ImageRequest", "ImageState", "ImageUpdate", "Listing", "Puller", "Stopped"]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from dockermgr.config import ImageSpec
 from dockermgr.errors import DockermgrError, ErrorCode
+from dockermgr.image import ImageRequest
 from dockermgr.policy import PullPolicy, effective_policy
-from dockermgr.puller import ImageRequest
 from dockermgr.reference import InvalidReference, parse_uri
 from dockermgr.registry import classify
 

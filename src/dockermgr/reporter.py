@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dockermgr.config import StatusConfig
+from dockermgr.image import ImageState, ImageUpdate
 from dockermgr.ipc import NucleusLink
-from dockermgr.puller import ImageState, ImageUpdate
 from dockermgr.reader import Problem
 from dockermgr.reconcile import Wanted
 from dockermgr.status import EngineStatus, Message, Origin, image_message, summary_message

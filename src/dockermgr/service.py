@@ -17,9 +17,10 @@ from dockermgr.config import Config
 from dockermgr.desired import Desired, DesiredSource
 from dockermgr.engine import Engine
 from dockermgr.errors import ENGINE_CODES, DockermgrError, ExitCode
+from dockermgr.image import ImageState, ImageUpdate
 from dockermgr.ipc import Lifecycle, NucleusLink, NucleusUnavailable
 from dockermgr.jobs import Job
-from dockermgr.puller import ImageState, ImageUpdate, Listing, Puller
+from dockermgr.puller import Listing, Puller
 from dockermgr.reader import Problem
 from dockermgr.reconcile import Wanted, plan
 from dockermgr.reporter import Identity, Reporter

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from dockermgr.errors import DockermgrError
-from dockermgr.puller import ImageState, ImageUpdate
+from dockermgr.image import ImageState, ImageUpdate
 from dockermgr.redact import redact
 
 SCHEMA = "dockermgr.status/v1"
