@@ -11,7 +11,8 @@ from dockermgr.credentials import Credentials, EcrTokens
 from dockermgr.engine import Engine
 from dockermgr.image import ImageRequest
 from dockermgr.images import LocalImage
-from dockermgr.puller import Puller
+from dockermgr.locks import ImageLocks
+from dockermgr.puller import Memory, Puller
 from dockermgr.state import PulledImage, State, home_folder
 from dockermgr.token_process import TokenProcess
 
@@ -29,7 +30,8 @@ class Parts:
 def assemble(component: str) -> Parts:
     """The parts of one process; nothing is contacted yet. `component`: for whom images are recorded."""
     engine = Engine()
-    state = State(home_folder())
+    home = home_folder()
+    state = State(home)
     tokens = TokenProcess()
     credentials = Credentials(EcrTokens(tokens), engine.login)
 
@@ -45,7 +47,9 @@ def assemble(component: str) -> Parts:
             )
         )
 
-    return Parts(engine, Puller(engine, credentials, record), state, tokens)
+    memory = Memory(record, is_ours=state.is_ours, was_reached=state.was_reached)
+    locks = ImageLocks(home / "locks")
+    return Parts(engine, Puller(engine, credentials, memory, locks), state, tokens)
 
 
 class Serving:

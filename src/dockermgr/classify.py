@@ -169,6 +169,7 @@ def from_engine_text(text: str, *, http_status: int | None = None) -> DockermgrE
                 retry=rule.retry,
                 retry_after_seconds=after,
                 credentials_refused=rule.credentials_refused,
+                unresolved_name="no such host" in message,
             )
     if http_status == 404:
         return DockermgrError(

@@ -90,6 +90,27 @@ class PullStream:
         self._client.close()
 
 
+class Removals:
+    """Tells of removed images and names: iterate; `close` ends it from any thread."""
+
+    def __init__(self, base_url: str, api_version: str) -> None:
+        self._client = _AbortableClient(base_url, api_version)
+
+    def __iter__(self) -> Iterator[str]:
+        """What happened, once each time. Ends, or raises DOCKER_SERVICE_UNAVAILABLE, with the engine."""
+        filters = {"type": "image", "event": ["delete", "untag", "remove"]}
+        try:
+            for event in self._client.events(decode=True, filters=filters):
+                yield str(event.get("Action", ""))
+        except _SDK_ERRORS as error:
+            raise _from_sdk(error, query=True) from error
+
+    def close(self) -> None:
+        """Also wakes a thread that waits for the next event."""
+        self._client.abort()
+        self._client.close()
+
+
 class Engine:
     """A Docker Engine at a socket. Every method raises `DockermgrError` and nothing else."""
 
@@ -118,6 +139,11 @@ class Engine:
             data_root=str(answer.get("DockerRootDir", "")),
             driver=str(answer.get("Driver", "")),
         )
+
+    def platform(self) -> str:
+        """`os/architecture` of the images that run here."""
+        answer = self._ask(lambda client: client.version())
+        return f"{answer.get('Os', 'linux')}/{answer.get('Arch', '')}".rstrip("/")
 
     def images(self) -> LocalImages:
         """Everything the engine holds, in one question."""
@@ -167,6 +193,10 @@ class Engine:
             raise _from_sdk(error) from error
         finally:
             client.close()
+
+    def removals(self) -> Removals:
+        """A new watch for images that somebody removes."""
+        return Removals(self.base_url, self._ask(lambda client: client.api_version))
 
     def pull(self) -> PullStream:
         """A new pull, on a connection of its own so that it can be aborted alone."""

@@ -12,7 +12,7 @@ from dockermgr.errors import DockermgrError
 from dockermgr.image import ImageRequest, ImageState, ImageUpdate
 from dockermgr.images import LocalImage
 from dockermgr.progress import Progress, Stage
-from dockermgr.retry import keep_trying
+from dockermgr.retry import back_off_seconds, keep_trying
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +34,11 @@ class Errand:
         self.present: LocalImage | None = None
         self._report = report
         self._retry = retry
+        self.gate_wait: float | None = None
+        """Set by who closed a gate on this attempt's failure: the seconds that the gate stays closed."""
+        self.heard_of = False
+        """The registry has answered in this attempt."""
+        self._told: DockermgrError | None = None
         self._attempt = 0
         self._began = time.monotonic()
         self._last: Progress | None = None
@@ -44,13 +49,39 @@ class Errand:
         def step() -> ImageUpdate:
             self.cancellation.check()
             self._attempt += 1
+            self.gate_wait = None
+            self.heard_of = False
             return attempt()
 
         return keep_trying(
-            step, self._retry, sleep=self.cancellation.wait, on_failure=self._will_retry
+            step,
+            self._retry,
+            wait=self._wait_seconds,
+            sleep=self.cancellation.wait,
+            on_failure=self._will_retry,
+        )
+
+    @property
+    def is_first_attempt(self) -> bool:
+        """Whether nothing was tried before."""
+        return self._attempt == 1
+
+    def _wait_seconds(self, error: DockermgrError, failures: int) -> float:
+        # At a closed gate the waiting is done there, where another image's success ends it.
+        if self.gate_wait is not None:
+            return 0.0
+        return back_off_seconds(
+            failures, self._retry, retry_after_seconds=error.retry_after_seconds
         )
 
     def _will_retry(self, error: DockermgrError, wait_seconds: float) -> None:
+        self.still_waiting(error, self.gate_wait if self.gate_wait is not None else wait_seconds)
+
+    def still_waiting(self, error: DockermgrError, wait_seconds: float) -> None:
+        """Reports when the next attempt is due, and why it is not now; once for each error."""
+        if error is self._told:
+            return
+        self._told = error
         log.warning(
             "will try again image=%s attempt=%d in_s=%.1f error=%s",
             self.request.uri, self._attempt, wait_seconds, error,

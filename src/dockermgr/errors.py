@@ -59,11 +59,26 @@ ENGINE_CODES = frozenset(
 """The codes that speak of the engine itself, not of an image: exit code 5."""
 
 
+REGISTRY_CODES = frozenset(
+    {
+        ErrorCode.NETWORK_ERROR,
+        ErrorCode.THROTTLING_ERROR,
+        ErrorCode.DOCKER_PULL_ERROR,
+        ErrorCode.PULL_STALLED,
+        ErrorCode.GET_ECR_CREDENTIAL_ERROR,
+        ErrorCode.CREDENTIAL_ENDPOINT_AUTH_FAILURE,
+        ErrorCode.CREDENTIAL_ENDPOINT_SERVER_ERROR,
+    }
+)
+"""The codes that speak of the way to a registry rather than of one image in it."""
+
+
 class DockermgrError(Exception):
     """One failure, whole: every layer below raises it or lets it through, none logs it.
 
     `message` says what happened, `hint` what mends it. `retry_after_seconds` is the shortest wait
-    that the other side asked for. `credentials_refused` tells that a fresh token may help at once.
+    that the other side asked for. `credentials_refused` tells that a fresh token may help at once,
+    `unresolved_name` that the name server does not know the registry's host.
     """
 
     def __init__(
@@ -75,6 +90,7 @@ class DockermgrError(Exception):
         retry: Retry = Retry.NEVER,
         retry_after_seconds: float | None = None,
         credentials_refused: bool = False,
+        unresolved_name: bool = False,
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -83,11 +99,29 @@ class DockermgrError(Exception):
         self.retry = retry
         self.retry_after_seconds = retry_after_seconds
         self.credentials_refused = credentials_refused
+        self.unresolved_name = unresolved_name
 
     @property
     def retryable(self) -> bool:
         """Whether another attempt, with nothing changed by anybody, can succeed."""
         return self.retry is not Retry.NEVER
+
+    @property
+    def registry_wide(self) -> bool:
+        """Whether every image of the registry is likely to fail the same way now."""
+        return self.retryable and self.code in REGISTRY_CODES
+
+    def with_hint(self, hint: str) -> DockermgrError:
+        """The same failure, with another mend."""
+        return DockermgrError(
+            self.code,
+            self.message,
+            hint=hint,
+            retry=self.retry,
+            retry_after_seconds=self.retry_after_seconds,
+            credentials_refused=self.credentials_refused,
+            unresolved_name=self.unresolved_name,
+        )
 
     def __str__(self) -> str:
         text = f"{self.code.value}: {self.message}"

@@ -13,6 +13,7 @@ from dockermgr.image import ImageState, ImageUpdate
 from dockermgr.policy import PullPolicy
 from dockermgr.puller import Listing, Puller
 from dockermgr.reconcile import Wanted, to_request
+from dockermgr.reference import Reference
 from dockermgr.status import Throttle
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ class Job:
         self.wanted = wanted
         self.update = ImageUpdate(ImageState.QUEUED)
         """The newest update, also when it was not worth sending."""
+        self._reference: Reference | None = None
         self._tell = tell
         self._throttle = Throttle()
         self._cancellation = Cancellation()
@@ -46,6 +48,11 @@ class Job:
         self._cancellation.cancel()
 
     @property
+    def reference(self) -> Reference | None:
+        """What the image is called, once it is READY; None before."""
+        return self._reference if self.update.state is ImageState.READY else None
+
+    @property
     def settled(self) -> bool:
         """Nothing more to wait for."""
         return self.update.state in {ImageState.READY, ImageState.FAILED}
@@ -53,6 +60,7 @@ class Job:
     def _work(self, puller: Puller, listing: Listing, default_policy: PullPolicy | None) -> None:
         try:
             request = to_request(self.wanted.spec, default_policy, self.wanted.component)
+            self._reference = request.reference
             puller.ensure(request, listing, self._report, self._cancellation)
         except Stopped:
             log.debug("stopped image=%s", self.wanted.uri)

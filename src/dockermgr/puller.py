@@ -2,45 +2,30 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from dockermgr.cancellation import Cancellation
-from dockermgr.config import Config, TimeoutConfig
-from dockermgr.credentials import Credential, Credentials
+from dockermgr.config import Config
+from dockermgr.credentials import Credentials
 from dockermgr.errand import Errand, Report
-from dockermgr.errors import DockermgrError, ErrorCode, Retry
+from dockermgr.errors import ENGINE_CODES, DockermgrError, ErrorCode, Stopped
+from dockermgr.gates import Gates
 from dockermgr.image import ImageRequest, ImageUpdate
 from dockermgr.images import LocalImage, LocalImages
+from dockermgr.locks import ImageLocks
 from dockermgr.policy import PullPolicy, check_allowed
-from dockermgr.progress import PullProgress, Stage
+from dockermgr.progress import Progress
+from dockermgr.pulling import Engine, Pull
 from dockermgr.reference import Reference
+from dockermgr.registry import known_host_like
 from dockermgr.singleflight import SingleFlight
 from dockermgr.slots import Slots
-from dockermgr.watchdog import Watchdog, Watched
+from dockermgr.watchdog import Watchdog
 
-
-class PullStream(Protocol):
-    """One pull of the engine."""
-
-    def events(
-        self, reference: Reference, credential: Credential | None, platform: str | None
-    ) -> Iterator[Mapping[str, object]]: ...
-
-    def abort(self) -> None: ...
-
-    def close(self) -> None: ...
-
-
-class Engine(Protocol):
-    """What the way of an image needs of the engine."""
-
-    def images(self) -> LocalImages: ...
-
-    def inspect(self, reference: Reference) -> LocalImage | None: ...
-
-    def pull(self) -> PullStream: ...
+ENGINE_GATE = "the engine"
+CHECK_SECONDS = 10.0
+"""An image that is here is not held up for longer by the question whether there is a newer one."""
 
 
 class Listing:
@@ -62,17 +47,29 @@ class Listing:
         return self._images
 
 
-Recorder = Callable[[ImageRequest, LocalImage], None]
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What is remembered beyond this process; each answers at once and never raises."""
+
+    record: Callable[[ImageRequest, LocalImage], None]
+    is_ours: Callable[[str], bool]
+    """Whether an image of that id was pulled, and so looked at, by us."""
+    was_reached: Callable[[str], bool]
+    """Whether something ever came from that registry's host."""
 
 
 class Puller:
     """Brings images here, any number at once, up to `maxConcurrentPulls` of them pulling."""
 
-    def __init__(self, engine: Engine, credentials: Credentials, record: Recorder) -> None:
+    def __init__(
+        self, engine: Engine, credentials: Credentials, memory: Memory, locks: ImageLocks
+    ) -> None:
         self._engine = engine
         self._credentials = credentials
-        self._record = record
+        self._memory = memory
+        self._locks = locks
         self._watchdog = Watchdog()
+        self._gates = Gates()
         self._slots = Slots(Config().max_concurrent_pulls)
         self.configure(Config())
 
@@ -108,8 +105,19 @@ class Puller:
 
     def _attempt(self, errand: Errand, listing: Listing) -> ImageUpdate:
         request = errand.request
-        if errand.present is None:
-            errand.present = self._present(request, listing)
+        ticket = self._gates.enter(ENGINE_GATE, errand.cancellation, errand.still_waiting)
+        try:
+            if ticket.first:
+                self._engine.platform()  # asks it something, on behalf of all who wait
+            if errand.present is None:
+                errand.present = self._present(request, listing)
+        except DockermgrError as error:
+            errand.gate_wait = self._gates.failed(ENGINE_GATE, ticket, error, self._config.retry)
+            raise
+        except BaseException:
+            self._gates.left(ENGINE_GATE)
+            raise
+        self._gates.succeeded(ENGINE_GATE)
         if errand.present is not None and request.policy is not PullPolicy.ALWAYS:
             return errand.ready(errand.present)
         if request.policy is PullPolicy.NEVER:
@@ -118,101 +126,82 @@ class Puller:
                 f"{request.reference} is not on this device, and its pull policy is Never",
                 hint="load it (docker load), or choose another pull policy",
             )
-        with self._slots.one(errand.cancellation):
-            errand.begin_pull()
-            image = self._pull(errand)
-        self._record(request, image)
+        with self._locks.hold(
+            f"{request.reference} {request.platform}", errand.cancellation
+        ) as waited:
+            if waited and (pulled := self._present_now(request)) is not None:
+                return errand.ready(pulled)  # by the process that we waited for
+            image = self._pull_when_due(errand)
+        self._memory.record(request, image)
         return errand.ready(image)
 
     def _present(self, request: ImageRequest, listing: Listing) -> LocalImage | None:
         found = listing.find(request.reference)
-        if found is not None and request.platform is not None:
-            # A listing does not say the platform.
-            found = self._engine.inspect(request.reference)
-        return found if found is not None and found.fits(request.platform) else None
+        if found is None or (request.platform is None and self._memory.is_ours(found.image_id)):
+            return found
+        return self._present_now(request)
+
+    def _present_now(self, request: ImageRequest) -> LocalImage | None:
+        """Asks for this one image: a listing does not say the platform."""
+        found = self._engine.inspect(request.reference)
+        wanted = request.platform or self._engine.platform()
+        return found if found is not None and found.fits(wanted) else None
+
+    def _pull_when_due(self, errand: Errand) -> LocalImage:
+        """Waits for the registry's gate and for a slot, and tells the gate how it went."""
+        host = errand.request.registry.host
+        ticket = self._gates.enter(host, errand.cancellation, errand.still_waiting)
+        try:
+            with self._slots.one(errand.cancellation):
+                errand.begin_pull()
+                image = self._pull(errand)
+        except Stopped:
+            self._gates.left(host)
+            raise
+        except DockermgrError as error:
+            error = self._explained(error, host)
+            if error.code in ENGINE_CODES:
+                self._gates.left(host)
+                errand.gate_wait = self._gates.failed(
+                    ENGINE_GATE, ticket, error, self._config.retry
+                )
+            elif error.registry_wide and not errand.heard_of:
+                errand.gate_wait = self._gates.failed(host, ticket, error, self._config.retry)
+            else:
+                self._gates.succeeded(host)
+            raise error from None
+        self._gates.succeeded(host)
+        return image
+
+    def _explained(self, error: DockermgrError, host: str) -> DockermgrError:
+        """A name that never resolved is almost always a typing error; one that did is the network."""
+        if not error.unresolved_name or self._memory.was_reached(host):
+            return error
+        hint = f"nothing ever came from {host}: most likely its name is mistyped"
+        if (meant := known_host_like(host)) is not None:
+            hint += f"; did you mean {meant}?"
+        return error.with_hint(f"{hint} (else check this device's DNS)")
 
     def _pull(self, errand: Errand) -> LocalImage:
         registry = errand.request.registry
         credential = self._credentials.sign_in(registry)
+        timeouts = self._config.timeouts
+        if errand.present is not None and errand.is_first_attempt:
+            limit = timeouts.first_byte_seconds or CHECK_SECONDS
+            timeouts = replace(timeouts, first_byte_seconds=min(limit, CHECK_SECONDS))
+        pull = Pull(self._engine, self._watchdog, timeouts, errand.cancellation)
+
+        def progressed(now: Progress) -> None:
+            if not errand.heard_of:
+                errand.heard_of = True
+                self._gates.succeeded(registry.host)  # it answers: nobody need wait for our end
+            errand.progressed(now)
+
         try:
-            return self._pull_with(errand, credential)
+            return pull.run(errand.request, credential, progressed)
         except DockermgrError as error:
-            if not (error.credentials_refused and credential is not None):
+            if credential is None or not error.credentials_refused:
                 raise
             if not self._credentials.refused(registry, credential):
                 raise
-        return self._pull_with(errand, self._credentials.sign_in(registry))
-
-    def _pull_with(self, errand: Errand, credential: Credential | None) -> LocalImage:
-        request, timeouts = errand.request, self._config.timeouts
-        progress = PullProgress()
-        stream = self._engine.pull()
-        total_ends_at = _deadline(timeouts.total_seconds)
-        with (
-            self._watchdog.watch(stream.abort) as watched,
-            errand.cancellation.calling(stream.abort),
-        ):
-            watched.expect_within(timeouts.first_byte_seconds, "the first answer")
-            try:
-                for event in stream.events(request.reference, credential, request.platform):
-                    progress.feed(event)
-                    now = progress.progress
-                    errand.progressed(now)
-                    _expect_next(watched, now.stage, timeouts, total_ends_at)
-            except DockermgrError as error:
-                errand.cancellation.check()
-                if watched.expired:
-                    raise _stalled(request, watched) from error
-                raise
-            finally:
-                stream.close()
-        # An aborted stream may also look like one that ended.
-        errand.cancellation.check()
-        if watched.expired:
-            raise _stalled(request, watched)
-        return self._verified(request, progress)
-
-    def _verified(self, request: ImageRequest, progress: PullProgress) -> LocalImage:
-        image = self._engine.inspect(request.reference)
-        wanted = request.reference.digest
-        if image is None or (wanted is not None and progress.digest not in {None, wanted}):
-            found = progress.digest if image is not None else "nothing"
-            raise DockermgrError(
-                ErrorCode.IMAGE_DIGEST_MISMATCH if wanted else ErrorCode.DOCKER_PULL_ERROR,
-                f"the engine pulled {request.reference} and has {found}",
-                hint="something else on this device may be removing images",
-                retry=Retry.LIMITED,
-            )
-        if not image.fits(request.platform):
-            raise DockermgrError(
-                ErrorCode.IMAGE_PLATFORM_MISMATCH,
-                f"{request.reference} is for {image.platform}, not for {request.platform}",
-                hint="publish the image for that platform, or correct `platform`",
-            )
-        return image
-
-
-def _deadline(limit_seconds: float) -> float | None:
-    return time.monotonic() + limit_seconds if limit_seconds else None
-
-
-def _expect_next(
-    watched: Watched, stage: Stage, timeouts: TimeoutConfig, total_ends_at: float | None
-) -> None:
-    # Slow storage may extract for minutes without a word; a silent download is a dead connection.
-    if stage in {Stage.RESOLVING, Stage.DOWNLOADING}:
-        watched.expect_within(timeouts.stall_seconds, f"more while {stage.value}")
-    else:
-        watched.expect_within(timeouts.extract_stall_seconds, f"more while {stage.value}")
-    if total_ends_at is not None and (watched.deadline is None or total_ends_at < watched.deadline):
-        watched.deadline = total_ends_at
-        watched.limit_seconds, watched.reason = timeouts.total_seconds, "the whole image"
-
-
-def _stalled(request: ImageRequest, watched: Watched) -> DockermgrError:
-    return DockermgrError(
-        ErrorCode.PULL_STALLED,
-        f"{request.reference}: waited {watched.limit_seconds:g} s for {watched.reason}",
-        hint="a slow network or storage may need larger timeouts in the configuration",
-        retry=Retry.UNTIL_MENDED,
-    )
+        return pull.run(errand.request, self._credentials.sign_in(registry), progressed)

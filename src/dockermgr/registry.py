@@ -97,3 +97,18 @@ def _serves(service: str, suffix: str, region: str) -> bool:
     if prefix is None:
         return False
     return region.startswith(prefix) if prefix else not region.startswith(_CLAIMED_PREFIXES)
+
+
+_KNOWN_HOSTS = (
+    "docker.io", "public.ecr.aws", "ghcr.io", "quay.io", "gcr.io", "registry.gitlab.com",
+    "registry.k8s.io", "mcr.microsoft.com", "nvcr.io",
+)  # fmt: skip
+_LIKE_ENOUGH = 0.8
+
+
+def known_host_like(host: str) -> str | None:
+    """A well-known registry that `host` may have been meant to be; None when there is none near."""
+    from difflib import get_close_matches
+
+    found = get_close_matches(host.lower(), _KNOWN_HOSTS, n=1, cutoff=_LIKE_ENOUGH)
+    return found[0] if found and found[0] != host.lower() else None

@@ -39,13 +39,14 @@ def keep_trying(
     work: Callable[[], T],
     config: RetryConfig,
     *,
+    wait: Callable[[DockermgrError, int], float],
     sleep: Callable[[float], None],
     on_failure: Callable[[DockermgrError, float], None],
 ) -> T:
     """Calls `work` until it succeeds, or fails in a way that is not worth another attempt.
 
-    `on_failure(error, wait_seconds)` is told of each failure that will be tried again. `sleep` may
-    raise to end the waiting. Raises the last error.
+    `wait(error, failures)` says for how many seconds. `on_failure(error, wait_seconds)` is told of
+    each failure that will be tried again. `sleep` may raise to end the waiting. Raises the last error.
     """
     limited_failures = 0
 
@@ -58,10 +59,9 @@ def keep_trying(
             limited_failures += 1
         return limited_failures < config.max_attempts
 
-    def wait(state: tenacity.RetryCallState) -> float:
+    def wait_seconds(state: tenacity.RetryCallState) -> float:
         error = _error_of(state)
-        after = error.retry_after_seconds if error else None
-        return back_off_seconds(state.attempt_number, config, retry_after_seconds=after)
+        return wait(error, state.attempt_number) if error is not None else 0.0
 
     def tell(state: tenacity.RetryCallState) -> None:
         error = _error_of(state)
@@ -69,7 +69,7 @@ def keep_trying(
             on_failure(error, state.next_action.sleep)
 
     return tenacity.Retrying(
-        retry=worth_it, wait=wait, sleep=sleep, before_sleep=tell, reraise=True
+        retry=worth_it, wait=wait_seconds, sleep=sleep, before_sleep=tell, reraise=True
     )(work)
 
 

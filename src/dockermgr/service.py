@@ -11,13 +11,16 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from dockermgr import disk
 from dockermgr.config import Config
 from dockermgr.desired import Desired, DesiredSource
 from dockermgr.engine import Engine
-from dockermgr.errors import ENGINE_CODES, DockermgrError, ExitCode
+from dockermgr.engine_watch import EngineWatch
+from dockermgr.errors import DockermgrError, ExitCode
 from dockermgr.image import ImageState, ImageUpdate
+from dockermgr.images import LocalImages
 from dockermgr.ipc import Lifecycle, NucleusLink, NucleusUnavailable
 from dockermgr.jobs import Job
 from dockermgr.puller import Listing, Puller
@@ -35,7 +38,6 @@ COALESCE_LIMIT_SECONDS = 2.0
 """But apply at least that often while changes keep coming."""
 READ_AGAIN_SECONDS = 2.0
 SUMMARY_INTERVAL_SECONDS = 1.0
-ENGINE_LOOK_SECONDS = 60.0
 FLUSH_SECONDS = 1.0
 """SIGTERM is to end the service within 2 s."""
 
@@ -58,8 +60,6 @@ class Service:
         self._engine_status = EngineStatus()
         self._running = False
         self._exit_code: int | None = None
-        self._stopping = threading.Event()
-        self._look_now = threading.Event()
         self._started_at = time.monotonic()
 
     # Called by the nucleus link and by the signal handler, on their threads.
@@ -86,7 +86,12 @@ class Service:
         self._link = link
         self._source = DesiredSource(link, self._identity.component)
         self._reporter = Reporter(self._identity, link)
-        threading.Thread(target=self._watch_engine, name="engine", daemon=True).start()
+        watch = EngineWatch(
+            self._engine,
+            on_status=lambda status: self._events.put(lambda: self._engine_is(status)),
+            on_removals=lambda: self._events.put(lambda: self._at("presence", COALESCE_SECONDS)),
+        )
+        watch.start()
         link.start()
         while self._exit_code is None:
             try:
@@ -95,6 +100,7 @@ class Service:
                 log.exception("a step of the service failed; going on")
         for job in self._jobs.values():
             job.cancel()
+        watch.stop()
         link.stop(FLUSH_SECONDS)
         self._state.close()
         return self._exit_code
@@ -118,8 +124,6 @@ class Service:
     def _end(self, code: int) -> None:
         if self._exit_code is None:
             self._exit_code = code
-            self._stopping.set()
-            self._look_now.set()
 
     def _at(self, name: str, seconds: float) -> None:
         """`_due_<name>` is called in so many seconds, or earlier if that was arranged before."""
@@ -180,8 +184,7 @@ class Service:
             self._jobs.pop(wanted).cancel()
         listing = Listing(self._engine)
         for wanted in actions.start:
-            job = self._jobs[wanted] = Job(wanted, self._tell)
-            job.start(self._puller, listing, config.pull_policy)
+            self._begin(wanted, listing)
         if first:
             remaining = self._started_at + config.startup.wait_seconds - time.monotonic()
             self._at("startup", max(0.0, remaining))
@@ -196,6 +199,10 @@ class Service:
             self._state.record_running(self._fingerprint())
         self._at("summary", 0)
         self._evaluate()
+
+    def _begin(self, wanted: Wanted, listing: Listing) -> None:
+        job = self._jobs[wanted] = Job(wanted, self._tell)
+        job.start(self._puller, listing, self._config.pull_policy if self._config else None)
 
     def _fingerprint(self) -> str:
         return hashlib.sha256(repr(sorted(map(repr, self._jobs))).encode()).hexdigest()
@@ -242,9 +249,6 @@ class Service:
             return
         self._reporter.image(wanted, update)
         self._pace_cloud()
-        engine_fails = update.error is not None and update.error.code in ENGINE_CODES
-        if engine_fails == (self._engine_status.version is not None):
-            self._look_now.set()  # what the summary says of the engine is no longer so
         if update.state is not ImageState.PULLING or update.progress is None:
             self._at("summary", SUMMARY_INTERVAL_SECONDS)
             self._evaluate()
@@ -252,7 +256,10 @@ class Service:
     def _due_summary(self) -> None:
         if self._config is not None:
             states = [job.update.state for job in self._jobs.values()]
-            self._reporter.summary(states, self._engine_status, self._problems)
+            engine = self._engine_status
+            if engine.data_root:
+                engine = replace(engine, free_bytes=disk.free_bytes(engine.data_root))
+            self._reporter.summary(states, engine, self._problems)
             self._pace_cloud()
 
     def _due_heartbeat(self) -> None:
@@ -279,27 +286,32 @@ class Service:
 
     # The engine
 
-    def _watch_engine(self) -> None:
-        """On a thread of its own: an engine that hangs must not hang the service."""
-        while True:
-            status = look_at_engine(self._engine)
-            self._events.put(lambda status=status: self._engine_looked_at(status))  # type: ignore[misc]
-            self._look_now.wait(ENGINE_LOOK_SECONDS)
-            self._look_now.clear()
-            if self._stopping.is_set():
-                return
-
-    def _engine_looked_at(self, status: EngineStatus) -> None:
-        changed = status.version != self._engine_status.version
+    def _engine_is(self, status: EngineStatus) -> None:
         self._engine_status = status
-        if changed:
-            self._at("summary", 0)
+        if status.error is not None:
+            log.warning("the engine is away error=%s", status.error)
+        self._at("summary", 0)
 
+    def _due_presence(self) -> None:
+        """Whether what is READY is still there; the engine is asked on a thread of its own."""
+        ready = [wanted for wanted, job in self._jobs.items() if job.reference is not None]
+        if ready:
+            threading.Thread(target=self._look, args=(ready,), name="presence", daemon=True).start()
 
-def look_at_engine(engine: Engine) -> EngineStatus:
-    """Version and free space, or why there are none."""
-    try:
-        info = engine.info()
-    except DockermgrError as error:
-        return EngineStatus(error=error)
-    return EngineStatus(version=info.version, free_bytes=disk.free_bytes(info.data_root))
+    def _look(self, ready: list[Wanted]) -> None:
+        try:
+            images = self._engine.images()
+        except DockermgrError as error:
+            log.info("cannot look for removed images now error=%s", error)
+            return
+        self._events.put(lambda: self._pull_again(ready, images))
+
+    def _pull_again(self, ready: list[Wanted], images: LocalImages) -> None:
+        for wanted in ready:
+            job = self._jobs.get(wanted)
+            if job is None or job.reference is None or images.find(job.reference) is not None:
+                continue
+            log.warning("somebody removed it, pulling again image=%s", wanted.uri)
+            self._reporter.image(wanted, ImageUpdate(ImageState.REMOVED))
+            job.cancel()
+            self._begin(wanted, Listing(self._engine))

@@ -109,6 +109,19 @@ class State:
         )
         return tuple(PulledImage(*row) for row in rows)
 
+    def is_ours(self, image_id: str) -> bool:
+        """Whether this manager pulled an image of that id."""
+        return bool(self._read("SELECT 1 FROM images WHERE image_id = ? LIMIT 1", (image_id,)))
+
+    def was_reached(self, host: str) -> bool:
+        """Whether an image of that registry was ever pulled."""
+        return bool(
+            self._read(
+                "SELECT 1 FROM images WHERE reference >= ? AND reference < ? LIMIT 1",
+                (f"{host}/", f"{host}0"),  # 0 is the character after the slash
+            )
+        )
+
     def record_running(self, fingerprint: str) -> None:
         """The component reported RUNNING with the configuration of that fingerprint."""
         self._write(

@@ -102,6 +102,7 @@ class EngineStatus:
     """The engine in the summary: `version` None while it does not answer."""
 
     version: str | None = None
+    data_root: str = ""
     free_bytes: int | None = None
     error: DockermgrError | None = None
 

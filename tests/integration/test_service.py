@@ -484,3 +484,46 @@ def test_a_lite_message_cap_is_never_hit(each_harness: Harness) -> None:
     ]
     assert closed == []
     assert harness.core.dialect in set(Dialect)
+
+
+def test_an_image_that_is_removed_behind_our_back_comes_back(harness: Harness) -> None:
+    push_image(harness.device.public, "library/tool", "1.0")
+    with harness.service({"images": ["docker:tool:1.0"]}):
+        running(harness)
+        wait_for_summary(harness, worst="READY")
+        with harness.device.engine.client() as client:
+            client.images.remove("tool:1.0")
+        harness.wait_for_image("docker:tool:1.0", "REMOVED")
+        harness.wait_for_image("docker:tool:1.0", "READY", count=2)
+        with harness.device.engine.client() as client:
+            assert client.images.get("tool:1.0")
+
+
+def test_removals_are_noticed_also_after_the_engine_was_away(harness: Harness) -> None:
+    push_image(harness.device.public, "library/tool", "1.0")
+    with harness.service({"images": ["docker:tool:1.0"]}):
+        running(harness)
+        wait_for_summary(harness, worst="READY")
+        harness.device.engine.restart()
+        with harness.device.engine.client() as client:
+            client.images.remove("tool:1.0")
+        harness.wait_for_image("docker:tool:1.0", "READY", count=2)
+
+
+def test_one_dead_registry_is_asked_by_one_image_and_slows_no_other(harness: Harness) -> None:
+    push_image(harness.device.public, "library/tool", "1.0")
+    dead = [f"docker:registy.example.com/app{n}:1" for n in range(10)]
+    configuration = {
+        "images": [*({"uri": uri, "required": False} for uri in dead), "docker:tool:1.0"],
+        "maxConcurrentPulls": 1,
+    }
+    with harness.service(configuration):
+        running(harness)
+        for uri in dead:
+            harness.wait_for_image(uri, "RETRYING")
+        harness.wait_for_image(dead[0], "RETRYING", count=3)
+        attempts = [m for m in harness.messages(IMAGE_TOPIC) if m["state"] == "PULLING"]
+
+    of_the_dead = [m for m in attempts if m["image"] in dead]
+    # Each attempt of the ten is one question to the registry: far fewer than ten for each round.
+    assert len(of_the_dead) < 10 + 8

@@ -1,0 +1,135 @@
+"""One pull of the engine: watched for silence, followed to its end, and looked at afterwards."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol
+
+from dockermgr.cancellation import Cancellation
+from dockermgr.config import TimeoutConfig
+from dockermgr.credentials import Credential
+from dockermgr.errors import DockermgrError, ErrorCode, Retry
+from dockermgr.image import ImageRequest
+from dockermgr.images import LocalImage, LocalImages
+from dockermgr.progress import Progress, PullProgress, Stage
+from dockermgr.reference import Reference
+from dockermgr.watchdog import Watchdog, Watched
+
+
+class PullStream(Protocol):
+    """One pull of the engine."""
+
+    def events(
+        self, reference: Reference, credential: Credential | None, platform: str | None
+    ) -> Iterator[Mapping[str, object]]: ...
+
+    def abort(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Engine(Protocol):
+    """What the way of an image needs of the engine."""
+
+    def platform(self) -> str: ...
+
+    def images(self) -> LocalImages: ...
+
+    def inspect(self, reference: Reference) -> LocalImage | None: ...
+
+    def pull(self) -> PullStream: ...
+
+
+class Pull:
+    """One attempt. `run` blocks until the image is here; raises a typed error otherwise."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        watchdog: Watchdog,
+        timeouts: TimeoutConfig,
+        cancellation: Cancellation,
+    ) -> None:
+        self._engine = engine
+        self._watchdog = watchdog
+        self._timeouts = timeouts
+        self._cancellation = cancellation
+        total = timeouts.total_seconds
+        self._total_ends_at = time.monotonic() + total if total else None
+
+    def run(
+        self,
+        request: ImageRequest,
+        credential: Credential | None,
+        on_progress: Callable[[Progress], None],
+    ) -> LocalImage:
+        """Tells `on_progress` after each event. Raises `Stopped` when cancelled."""
+        progress = PullProgress()
+        stream = self._engine.pull()
+        with (
+            self._watchdog.watch(stream.abort) as watched,
+            self._cancellation.calling(stream.abort),
+        ):
+            self._expect(watched, self._timeouts.first_byte_seconds, "the first answer")
+            try:
+                for event in stream.events(request.reference, credential, request.platform):
+                    progress.feed(event)
+                    now = progress.progress
+                    on_progress(now)
+                    self._expect_next(watched, now.stage)
+            except DockermgrError as error:
+                self._cancellation.check()
+                if watched.expired:
+                    raise _stalled(request, watched) from error
+                raise
+            finally:
+                stream.close()
+        # An aborted stream may also look like one that ended.
+        self._cancellation.check()
+        if watched.expired:
+            raise _stalled(request, watched)
+        return self._verified(request, progress)
+
+    def _expect_next(self, watched: Watched, stage: Stage) -> None:
+        # Slow storage may extract for minutes without a word; a silent download is a dead connection.
+        downloading = stage in {Stage.RESOLVING, Stage.DOWNLOADING}
+        timeouts = self._timeouts
+        limit = timeouts.stall_seconds if downloading else timeouts.extract_stall_seconds
+        self._expect(watched, limit, f"more while {stage.value}")
+
+    def _expect(self, watched: Watched, limit_seconds: float, what: str) -> None:
+        watched.expect_within(limit_seconds, what)
+        ends_at = self._total_ends_at
+        if ends_at is not None and (watched.deadline is None or ends_at < watched.deadline):
+            watched.deadline = ends_at
+            watched.limit_seconds = self._timeouts.total_seconds
+            watched.reason = "the whole image"
+
+    def _verified(self, request: ImageRequest, progress: PullProgress) -> LocalImage:
+        image = self._engine.inspect(request.reference)
+        wanted = request.reference.digest
+        if image is None or (wanted is not None and progress.digest not in {None, wanted}):
+            found = progress.digest if image is not None else "nothing"
+            raise DockermgrError(
+                ErrorCode.IMAGE_DIGEST_MISMATCH if wanted else ErrorCode.DOCKER_PULL_ERROR,
+                f"the engine pulled {request.reference} and has {found}",
+                hint="something else on this device may be removing images",
+                retry=Retry.LIMITED,
+            )
+        if not image.fits(request.platform):
+            raise DockermgrError(
+                ErrorCode.IMAGE_PLATFORM_MISMATCH,
+                f"{request.reference} is for {image.platform}, not for {request.platform}",
+                hint="publish the image for that platform, or correct `platform`",
+            )
+        return image
+
+
+def _stalled(request: ImageRequest, watched: Watched) -> DockermgrError:
+    return DockermgrError(
+        ErrorCode.PULL_STALLED,
+        f"{request.reference}: waited {watched.limit_seconds:g} s for {watched.reason}",
+        hint="a slow network or storage may need larger timeouts in the configuration",
+        retry=Retry.UNTIL_MENDED,
+    )
