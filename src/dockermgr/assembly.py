@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from dockermgr import tes
 from dockermgr.credentials import Credentials, EcrTokens
 from dockermgr.engine import Engine
 from dockermgr.image import ImageRequest
@@ -25,6 +26,7 @@ class Parts:
     puller: Puller
     state: State
     tokens: TokenProcess
+    credentials: Credentials
 
 
 def assemble(component: str) -> Parts:
@@ -33,7 +35,9 @@ def assemble(component: str) -> Parts:
     home = home_folder()
     state = State(home)
     tokens = TokenProcess()
-    credentials = Credentials(EcrTokens(tokens), engine.login)
+    credentials = Credentials(
+        EcrTokens(tokens), engine.login, public_tokens=tes.are_likely(os.environ)
+    )
 
     def record(request: ImageRequest, image: LocalImage) -> None:
         state.record_pulled(
@@ -49,7 +53,7 @@ def assemble(component: str) -> Parts:
 
     memory = Memory(record, is_ours=state.is_ours, was_reached=state.was_reached)
     locks = ImageLocks(home / "locks")
-    return Parts(engine, Puller(engine, credentials, memory, locks), state, tokens)
+    return Parts(engine, Puller(engine, credentials, memory, locks), state, tokens, credentials)
 
 
 class Serving:
@@ -76,6 +80,7 @@ class Serving:
             ),
             status_request_topic=status_request_topic,
         )
+        parts.credentials.use_secrets(self._link.get_secret)
 
     def run(self) -> int:
         """Serves until stopped; returns the exit code."""

@@ -71,10 +71,15 @@ class TimeoutConfig:
 
 @dataclass(frozen=True, slots=True)
 class RegistryConfig:
-    """Credentials of one registry that is not ECR: the password is in a file, never in the configuration."""
+    """Where the credentials of a registry that is not ECR are: never in the configuration itself.
 
-    username: str
-    password_file: str
+    Either a user name and a file that holds the password, or a Secrets Manager secret with the JSON
+    `{"username": …, "password": …}`.
+    """
+
+    username: str = ""
+    password_file: str = ""
+    secret_arn: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,11 +197,16 @@ def _registries(reader: Reader) -> dict[str, RegistryConfig]:
     registries = {}
     for host in reader.names():
         entry = reader.child(host)
-        for key in ("secretArn", "mirrors", "insecure"):
+        for key in ("mirrors", "insecure"):
             if entry.take(key):
                 entry.complain(key, "is not supported by this version")
         username, password_file = entry.text("username", ""), entry.text("passwordFile", "")
-        if username and password_file:
+        secret_arn = entry.text("secretArn", "")
+        if secret_arn and not (username or password_file):
+            registries[host] = RegistryConfig(secret_arn=secret_arn)
+        elif secret_arn:
+            entry.complain("", "takes either secretArn, or username and passwordFile")
+        elif username and password_file:
             registries[host] = RegistryConfig(username, password_file)
         elif username or password_file:
             entry.complain("", "needs both username and passwordFile")

@@ -5,6 +5,7 @@ ECR tokens go to ECR hosts only: what decides is the registry's kind, matched on
 
 from __future__ import annotations
 
+import json
 import logging
 import random
 import threading
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from dockermgr.config import RegistryConfig
-from dockermgr.ecr import EcrToken
+from dockermgr.ecr import PUBLIC, EcrToken
 from dockermgr.errors import DockermgrError, ErrorCode
 from dockermgr.redact import forget_secret, remember_secret
 from dockermgr.registry import Registry, RegistryKind
@@ -31,6 +32,9 @@ LEAST_LIFE_SECONDS = 300.0
 """A device's clock may be off by years, and an `expiresAt` in the past must not mean a token for each
 pull. A token kept too long costs one refused attempt, after which it is fetched anew."""
 
+NO_PUBLIC_TOKEN_SECONDS = 600.0
+"""So long ECR Public is not asked again for a token that it, or TES, did not give."""
+
 
 @dataclass(frozen=True, slots=True)
 class Credential:
@@ -38,6 +42,10 @@ class Credential:
 
     username: str
     password: str = field(repr=False)
+
+
+SecretReader = Callable[[str], str]
+"""The text of a Secrets Manager secret, by its ARN; raises `DockermgrError`."""
 
 
 class TokenFetcher(Protocol):
@@ -120,12 +128,22 @@ class Credentials:
         self,
         ecr_tokens: EcrTokens,
         login: Callable[[str, Credential], None],
+        *,
+        public_tokens: bool = False,
     ) -> None:
+        """`public_tokens`: there are AWS credentials, so that ECR Public can be asked for a token."""
         self._ecr_tokens = ecr_tokens
         self._login = login
+        self._public_tokens = public_tokens
+        self._no_public_token_until = 0.0
+        self._read_secret: SecretReader | None = None
         self._registries: Mapping[str, RegistryConfig] = {}
         self._flights: SingleFlight[str, None] = SingleFlight()
         self._logged_in: dict[str, Credential] = {}
+
+    def use_secrets(self, read: SecretReader) -> None:
+        """Gives access to Secrets Manager, which only the component itself has."""
+        self._read_secret = read
 
     def configure(self, registries: Mapping[str, RegistryConfig]) -> None:
         """Takes the `registries` of the configuration."""
@@ -135,7 +153,8 @@ class Credentials:
         """The credential to pull with, None for an anonymous pull.
 
         Raises GET_ECR_CREDENTIAL_ERROR and its like when there should be one and is none, and
-        DOCKER_LOGIN_ERROR when the registry refuses it.
+        DOCKER_LOGIN_ERROR when a private ECR refuses it. Elsewhere a refused one is set aside with a
+        warning: the image may be public.
         """
         credential = self._credential(registry)
         if credential is None:
@@ -143,8 +162,12 @@ class Credentials:
         try:
             self._checked(registry.host, credential)
         except DockermgrError as error:
-            if not (error.credentials_refused and self.refused(registry, credential)):
+            if not error.credentials_refused:
                 raise
+            if not self.refused(registry, credential):
+                log.warning("refused, going on without credentials registry=%s error=%s",
+                            registry.host, error)  # fmt: skip
+                return None
             credential = self._credential(registry)
             if credential is not None:
                 self._checked(registry.host, credential)
@@ -154,7 +177,22 @@ class Credentials:
         if registry.kind is RegistryKind.ECR_PRIVATE and registry.region is not None:
             return self._ecr_tokens.get(registry.region, fips=bool(registry.fips))
         configured = self._registries.get(registry.host)
-        return _from_file(registry.host, configured) if configured else None
+        if configured is not None and configured.secret_arn:
+            return _from_secret(registry.host, configured.secret_arn, self._read_secret)
+        if configured is not None:
+            return _from_file(registry.host, configured)
+        return self._public_token() if registry.kind is RegistryKind.ECR_PUBLIC else None
+
+    def _public_token(self) -> Credential | None:
+        """ECR Public allows more to who signs in; who cannot is served all the same."""
+        if not self._public_tokens or time.monotonic() < self._no_public_token_until:
+            return None
+        try:
+            return self._ecr_tokens.get(PUBLIC)
+        except DockermgrError as error:
+            self._no_public_token_until = time.monotonic() + NO_PUBLIC_TOKEN_SECONDS
+            log.info("pulling from ECR Public without a token reason=%s", error)
+            return None
 
     def _checked(self, host: str, credential: Credential) -> None:
         if self._logged_in.get(host) != credential:
@@ -175,6 +213,30 @@ class Credentials:
             return False
         log.info("a token was refused, asking for a fresh one registry=%s", registry.host)
         return True
+
+
+def _from_secret(host: str, arn: str, read: SecretReader | None) -> Credential:
+    hint = f"correct registries.{host}.secretArn, or what the secret holds"
+    if read is None:
+        raise DockermgrError(
+            ErrorCode.COMPONENT_CONFIGURATION_NOT_VALID,
+            f"the credentials of {host} are a secret, which only the component itself can read",
+            hint="let the component pull the image: name it in its configuration",
+        )
+    text = read(arn)
+    try:
+        content = json.loads(text)
+        username, password = content["username"], content["password"]
+        if not (isinstance(username, str) and isinstance(password, str) and password):
+            raise ValueError(arn)  # noqa: TRY301
+    except (ValueError, KeyError, TypeError):
+        raise DockermgrError(
+            ErrorCode.COMPONENT_CONFIGURATION_NOT_VALID,
+            f'the secret of registry {host} is not {{"username": …, "password": …}}',
+            hint=hint,
+        ) from None  # the secret itself may be in the exception's text
+    remember_secret(password)
+    return Credential(username, password)
 
 
 def _from_file(host: str, configured: RegistryConfig) -> Credential:

@@ -43,8 +43,13 @@ class EcrToken:
     expires_at: float
 
 
+PUBLIC = "public"
+"""Stands where a Region would: ECR Public's token API exists in us-east-1 only."""
+_PUBLIC_REGION = "us-east-1"
+
+
 def fetch_token(region: str, *, fips: bool = False) -> EcrToken:
-    """One call of GetAuthorizationToken with the device's credentials.
+    """One call of GetAuthorizationToken with the device's credentials; `region` may be `PUBLIC`.
 
     Raises GET_ECR_CREDENTIAL_ERROR, THROTTLING_ERROR, NETWORK_ERROR or a CREDENTIAL_ENDPOINT code.
     """
@@ -72,9 +77,10 @@ def _client(region: str, *, fips: bool) -> Any:
             "aws_secret_access_key": found.secret_access_key,
             "aws_session_token": found.session_token,
         }
+    public = region == PUBLIC
     return boto3.session.Session().client(
-        "ecr",
-        region_name=region,
+        "ecr-public" if public else "ecr",
+        region_name=_PUBLIC_REGION if public else region,
         config=Config(
             connect_timeout=CONNECT_TIMEOUT_SECONDS,
             read_timeout=READ_TIMEOUT_SECONDS,
@@ -88,7 +94,8 @@ def _client(region: str, *, fips: bool) -> Any:
 
 def _token_from(answer: Any) -> EcrToken:
     try:
-        data = answer["authorizationData"][0]
+        data = answer["authorizationData"]
+        data = data[0] if isinstance(data, list) else data  # ECR Public gives the one alone
         username, _, password = base64.b64decode(data["authorizationToken"]).decode().partition(":")
         expires_at = data["expiresAt"].timestamp()
     except (KeyError, IndexError, TypeError, AttributeError, ValueError, binascii.Error) as error:

@@ -23,6 +23,8 @@ from awsiot.eventstreamrpc import LifecycleHandler
 from awsiot.greengrasscoreipc import model
 from awsiot.greengrasscoreipc.clientv2 import GreengrassCoreIPCClientV2
 
+from dockermgr.errors import DockermgrError, ErrorCode, Retry
+
 log = logging.getLogger(__name__)
 
 SOCKET_VARIABLE = "AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT"
@@ -145,6 +147,33 @@ class NucleusLink:
             if name in {key_path[-1], "leaf"}:
                 return inner
         return value
+
+    def get_secret(self, arn: str) -> str:
+        """The text of a Secrets Manager secret. Raises CREDENTIAL_ENDPOINT_SERVER_ERROR and its like.
+
+        Only the Java nucleus has secrets, while `aws.greengrass.SecretManager` is deployed with them.
+        """
+        hint = (
+            "deploy aws.greengrass.SecretManager (Java nucleus) with this secret in cloudSecrets, and"
+            " allow aws.greengrass#GetSecretValue for it in this component's accessControl"
+        )
+        try:
+            answer = self._call(lambda client: client.get_secret_value_async(secret_id=arn))
+        except model.GreengrassCoreIPCError as error:
+            raise DockermgrError(
+                ErrorCode.CREDENTIAL_ENDPOINT_AUTH_FAILURE,
+                f"the nucleus does not hand over secret {arn}: {_words(error)}",
+                hint=hint,
+                retry=Retry.LIMITED,
+            ) from error
+        except Exception as error:
+            raise DockermgrError(
+                ErrorCode.CREDENTIAL_ENDPOINT_SERVER_ERROR,
+                f"the nucleus did not answer for secret {arn}: {_words(error)}",
+                hint="is the nucleus running?",
+                retry=Retry.UNTIL_MENDED,
+            ) from error
+        return str(answer.secret_value.secret_string or "")
 
     def follow_configuration(self, component: str | None) -> None:
         """From now on, on this connection, changes of that configuration are told to the listener.

@@ -49,6 +49,12 @@ def endpoint_of(environment: Mapping[str, str] = os.environ) -> str | None:
     return uri or None
 
 
+def are_likely(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether this process was given AWS credentials, by a nucleus or by hand; asks nobody."""
+    names = ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_ACCESS_KEY_ID", "AWS_PROFILE")
+    return any(environment.get(name) for name in names)
+
+
 def fetch_credentials(
     uri: str, token: str, *, timeout_seconds: float = TIMEOUT_SECONDS
 ) -> AwsCredentials:

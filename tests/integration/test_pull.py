@@ -67,7 +67,54 @@ def test_public_hub_and_digest_references(harness: Harness) -> None:
     ready = {m["image"]: m for m in done.messages() if m["state"] == "READY"}
     assert set(ready) == set(uris)
     assert {message["digest"] for message in ready.values()} == {pushed.manifest_digest}
-    assert not harness.device.aws.calls()
+
+
+def test_ecr_public_is_signed_in_to_when_there_are_credentials(harness: Harness) -> None:
+    push_image(harness.device.public, "library/tool", "1.0")
+
+    assert harness.run("pull", "docker:public.ecr.aws/library/tool:1.0").code == 0
+
+    (call,) = harness.device.aws.calls("GetAuthorizationToken")
+    assert (call.service, call.region) == ("ecr-public", "us-east-1")
+    assert any(request.is_login for request in harness.device.public.requests())
+
+
+def test_ecr_public_works_without_a_token_too(harness: Harness) -> None:
+    push_image(harness.device.public, "library/tool", "1.0")
+    harness.device.aws.fail("GetAuthorizationToken", 400, "AccessDeniedException", times=9)
+
+    assert harness.run("pull", "docker:public.ecr.aws/library/tool:1.0").code == 0
+
+
+def test_two_processes_that_want_the_same_image_make_one_pull(harness: Harness) -> None:
+    push_image(harness.device.public, "library/large", "1", layers=large_image())
+    processes = [harness.process("pull", "--json", "docker:large:1") for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        assert process.wait_ended(60)
+        assert process.exit_code == 0, process.log_text()
+
+    blobs = [request.path for request in harness.device.public.requests() if request.is_blob]
+    assert len(blobs) == len(set(blobs))
+    manifests = [r for r in harness.device.public.requests() if "/manifests/" in r.path]
+    assert len(manifests) <= 3
+
+
+def test_an_image_of_another_architecture_under_the_right_tag_is_noticed(harness: Harness) -> None:
+    push_multi_platform(
+        harness.device.public,
+        "library/multi",
+        "1",
+        platforms=[Platform("amd64"), Platform("arm64", variant="v8")],
+    )
+    with harness.device.engine.client() as client:
+        client.images.pull("multi", tag="1", platform="linux/arm64")
+
+    assert harness.run("pull", "docker:multi:1").code == 0
+
+    with harness.device.engine.client() as client:
+        assert client.images.get("multi:1").attrs["Architecture"] == Platform().architecture
 
 
 def test_a_present_image_is_not_pulled_again_but_latest_is(harness: Harness) -> None:

@@ -17,6 +17,7 @@ from tests.integration.harness import (
     PROJECT,
     STATUS_TOPIC,
     Harness,
+    manager_access_control,
 )
 from tests.sandbox.core import Core
 from tests.sandbox.device import ECR_HOST, Device
@@ -395,6 +396,38 @@ def test_a_private_registry_with_a_password_file(harness: Harness, tmp_path: Pat
     assert registry.credentials.password not in log
 
 
+def test_a_private_registry_with_a_secret(fresh_device: Device) -> None:
+    registry = fresh_device.start_other_registry()
+    push_image(registry, "team/app", "1")
+    assert registry.credentials is not None
+    arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:registry-AbCdEf"
+    secret = {"username": registry.credentials.user, "password": registry.credentials.password}
+    with Core(fresh_device, Dialect.JAVA, secrets={arn: json.dumps(secret)}) as core:
+        harness = Harness(core)
+        core.add_component("aws.greengrass.SecretManager")
+        core.add_component(
+            MANAGER,
+            configuration={
+                "images": [f"docker:{registry.name}/team/app:1"],
+                "registries": {registry.name: {"secretArn": arn}},
+            },
+            access_control={
+                **manager_access_control(),
+                "aws.greengrass.SecretManager": {
+                    "policy": {
+                        "operations": ["aws.greengrass#GetSecretValue"],
+                        "resources": [arn],
+                    }
+                },
+            },
+        )
+        with harness.service() as process:
+            running(harness)
+            log = process.log_text()
+
+    assert registry.credentials.password not in log
+
+
 def test_the_cloud_gets_the_summary_and_final_states(harness: Harness) -> None:
     push_image(harness.device.public, "library/tool", "1.0")
     component = harness.ipc
@@ -496,7 +529,7 @@ def test_an_image_that_is_removed_behind_our_back_comes_back(harness: Harness) -
         harness.wait_for_image("docker:tool:1.0", "REMOVED")
         harness.wait_for_image("docker:tool:1.0", "READY", count=2)
         with harness.device.engine.client() as client:
-            assert client.images.get("tool:1.0")
+            assert client.images.get("tool:1.0").tags == ["tool:1.0"]
 
 
 def test_removals_are_noticed_also_after_the_engine_was_away(harness: Harness) -> None:

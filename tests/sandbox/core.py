@@ -42,11 +42,13 @@ class InstalledComponent:
 class Core:
     """A nucleus of one dialect on the device. A context manager."""
 
-    def __init__(self, device: Device, dialect: Dialect) -> None:
+    def __init__(
+        self, device: Device, dialect: Dialect, *, secrets: Mapping[str, str | bytes] | None = None
+    ) -> None:
         self.device = device
         self.dialect = dialect
         self.root = device.folder / f"greengrass-{dialect.value}"
-        self.ipc = IpcServer(self.root / "ipc.socket", dialect)
+        self.ipc = IpcServer(self.root / "ipc.socket", dialect, secrets=secrets)
         self.tes = TesServer(dialect, ())
         self._uses_tes: set[str] = set()
         self._parts = contextlib.ExitStack()
