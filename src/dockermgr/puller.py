@@ -126,12 +126,7 @@ class Puller:
                 f"{request.reference} is not on this device, and its pull policy is Never",
                 hint="load it (docker load), or choose another pull policy",
             )
-        with self._locks.hold(
-            f"{request.reference} {request.platform}", errand.cancellation
-        ) as waited:
-            if waited and (pulled := self._present_now(request)) is not None:
-                return errand.ready(pulled)  # by the process that we waited for
-            image = self._pull_when_due(errand)
+        image = self._pull_when_due(errand)
         self._memory.record(request, image)
         return errand.ready(image)
 
@@ -153,8 +148,7 @@ class Puller:
         ticket = self._gates.enter(host, errand.cancellation, errand.still_waiting)
         try:
             with self._slots.one(errand.cancellation):
-                errand.begin_pull()
-                image = self._pull(errand)
+                image = self._pull_alone(errand)
         except Stopped:
             self._gates.left(host)
             raise
@@ -172,6 +166,16 @@ class Puller:
             raise error from None
         self._gates.succeeded(host)
         return image
+
+    def _pull_alone(self, errand: Errand) -> LocalImage:
+        """Unless another process of the manager is at it: then its result is ours."""
+        request = errand.request
+        name = f"{request.reference} {request.platform}"
+        with self._locks.hold(name, errand.cancellation) as waited:
+            if waited and (pulled := self._present_now(request)) is not None:
+                return pulled
+            errand.begin_pull()
+            return self._pull(errand)
 
     def _explained(self, error: DockermgrError, host: str) -> DockermgrError:
         """A name that never resolved is almost always a typing error; one that did is the network."""

@@ -54,7 +54,8 @@ def test_a_dependents_container_runs_on_the_image_that_the_manager_pulled(core: 
             assert container.exit_code == 0, container.log_text()
             assert container.log_text().strip() == "Hello from a container on sandbox-device"
 
-        assert len(core.device.aws.calls("GetAuthorizationToken")) == 1
+        calls = core.device.aws.calls("GetAuthorizationToken")
+        assert sorted(call.service for call in calls) == ["ecr", "ecr-public"]
         assert sum(request.is_login for request in core.device.ecr.requests()) == 1
         process.stop()
         assert process.exit_code is not None
@@ -130,4 +131,4 @@ def test_the_demo_ends_well(dialect: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Hello from a container on sandbox-device" in done.stdout
     assert "RETRYING  docker:pubilc.ecr.aws" in done.stdout
-    assert "ECR tokens asked for: 1; logins at the private registry: 1" in done.stdout
+    assert "private ECR tokens asked for: 1; logins at the private registry: 1" in done.stdout

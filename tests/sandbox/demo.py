@@ -136,12 +136,13 @@ def summarize(core: Core) -> bool:
         for message in core.ipc.published
         if message.topic == "dockermgr/status/image"
     }
-    tokens = len(device.aws.calls("GetAuthorizationToken"))
+    calls = device.aws.calls("GetAuthorizationToken")
+    tokens = sum(call.service == "ecr" for call in calls)
     logins = sum(request.is_login for request in device.ecr.requests())
     say("Summary")
     for uri, message in last.items():
         print(f"    {message['state']:<8}  {uri}")
-    print(f"    ECR tokens asked for: {tokens}; logins at the private registry: {logins}")
+    print(f"    private ECR tokens asked for: {tokens}; logins at the private registry: {logins}")
     states = [last[uri]["state"] for uri in (PRIVATE, PUBLIC, MISTYPED)]
     right = states[:2] == ["READY", "READY"] and states[2] in {"RETRYING", "PULLING"}
     return right and tokens == logins == 1
