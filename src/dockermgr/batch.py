@@ -54,12 +54,14 @@ class Batch:
             ).start()
         ends_at = time.monotonic() + timeout_seconds if timeout_seconds else None
         while not all(item.done for item in self._items.values()):
-            wait = None if ends_at is None else max(0.0, ends_at - time.monotonic())
-            try:
-                spec, update = self._updates.get(timeout=wait)
-            except queue.Empty:
+            now = time.monotonic()
+            if ends_at is not None and now >= ends_at:
                 self._cancellation.cancel()
                 break
+            try:
+                spec, update = self._updates.get(timeout=ends_at and ends_at - now)
+            except queue.Empty:
+                continue
             self._take(spec, update)
         codes = {_exit_code(item) for item in self._items.values()}
         return next((code for code in _WORST_FIRST if code in codes), ExitCode.DONE)
@@ -75,7 +77,7 @@ class Batch:
         if item.done:
             return
         if update is None:  # its thread was stopped
-            item.done = self._cancellation.cancelled
+            item.done = True
             return
         if update.error is None and update.state is ImageState.PULLING:
             # Time may run out in the middle of an attempt: the last reason is still the reason.

@@ -27,23 +27,32 @@ def _rule(
     return _Rule(re.compile(pattern, re.IGNORECASE), code, retry, hint, credentials_refused)
 
 
+# A word or a number of a sentence, not a part of a name, tag, port, path or address: the texts quote those.
+_FREE = r"(?<![\w/:@.\[-])(?:{})(?![\w/@-]|\.\w|:\w)"
+
+
+def _free(words: str) -> str:
+    return _FREE.format(words)
+
+
 # The first rule that fits wins, so what is more telling stands first.
 _RULES: tuple[_Rule, ...] = (
     _rule(
-        r"toomanyrequests|too many requests|\b429\b|rate exceeded|throttl",
+        _free(r"toomanyrequests|429|throttl\w*") + r"|too many requests|rate exceeded",
         ErrorCode.THROTTLING_ERROR,
         Retry.LIMITED,
         "the registry limits how often it is asked; signing in raises the limit on most registries",
     ),
     _rule(
-        r"no space left on device|not enough space",
+        r"no space left on device|not enough space|disk quota exceeded",
         ErrorCode.DISK_SPACE_CRITICAL,
         Retry.LIMITED,
         "free some space on the disk that holds the engine's data (docker system df)",
     ),
     _rule(
         r"no matching manifest for|no match for platform|does not match the specified platform"
-        r"|image operating system .* cannot be used",
+        r"|image operating system .* cannot be used|cannot parse platform|invalid platform"
+        r"|unknown operating system or architecture",
         ErrorCode.IMAGE_PLATFORM_MISMATCH,
         Retry.NEVER,
         "publish the image for this device's platform, or set `platform` on the image",
@@ -56,8 +65,16 @@ _RULES: tuple[_Rule, ...] = (
         " repository's policy when it belongs to another account",
     ),
     _rule(
-        r"no basic auth credentials|authorization token has expired|\b401\b|unauthorized"
-        r"|authentication required|incorrect username or password",
+        r"proxy authentication required|" + _free("407"),
+        ErrorCode.NETWORK_ERROR,
+        Retry.LIMITED,
+        "the proxy wants a login: correct the engine's own proxy settings",
+    ),
+    _rule(
+        r"no basic auth credentials|authorization token has expired|authentication required"
+        r"|incorrect username or password|denied: not authorized|security token included in the request"
+        # ECR answers 400 to a token that is none, and 403 to one of another account.
+        r"|login attempt to \S+ failed with status: 40[013]|" + _free("401|unauthorized"),
         ErrorCode.DOCKER_LOGIN_ERROR,
         Retry.NEVER,
         "the registry refused the credentials, or wants some and has none",
@@ -72,7 +89,7 @@ _RULES: tuple[_Rule, ...] = (
     ),
     _rule(
         r"manifest unknown|manifest for .* not found|name unknown|repository .* not found"
-        r"|pull access denied|access to the resource is denied|\bdenied\b|: not found$",
+        r"|pull access denied|access to the resource is denied|: not found$|" + _free("denied"),
         ErrorCode.DOCKER_IMAGE_NOT_VALID,
         Retry.NEVER,
         "check the repository and the tag for typing errors, that the image was pushed, and that"
@@ -106,8 +123,9 @@ _RULES: tuple[_Rule, ...] = (
     ),
     _rule(
         r"connection refused|i/o timeout|timeout exceeded|handshake timeout|deadline exceeded"
-        r"|connection reset|broken pipe|unexpected eof|\beof\b|no route to host|unreachable"
-        r"|server misbehaving|temporary failure|connection timed out|proxyconnect",
+        r"|connection reset|broken pipe|unexpected eof|no route to host|is unreachable"
+        r"|server misbehaving|temporary failure|connection timed out|proxyconnect|goaway"
+        r"|use of closed network connection|stream error|" + _free("eof"),
         ErrorCode.NETWORK_ERROR,
         Retry.UNTIL_MENDED,
         "check this device's network, its proxy settings and the engine's own proxy settings",
@@ -126,28 +144,43 @@ _RULES: tuple[_Rule, ...] = (
         "the image is of a form that this engine cannot use; push it again with a current tool",
     ),
     _rule(
-        r"\b5\d\d\b",
+        _free(r"5\d\d"),
         ErrorCode.DOCKER_PULL_ERROR,
         Retry.LIMITED,
         "the registry has trouble of its own",
     ),
 )
 
+LONGEST_RETRY_AFTER_SECONDS = 6 * 3600.0
+"""Docker Hub's window. Nobody is to silence a device for longer, by mistake or by malice."""
+
 _RETRY_AFTER = re.compile(
-    r"retry[- ]after\W{1,3}(?P<number>\d+(?:\.\d+)?)\s?(?P<unit>ns|µs|us|ms|s|m|h)?\b",
-    re.IGNORECASE,
+    r"retry[- ]after\W{1,3}(?P<duration>(?:[0-9.]{1,20}(?:ns|[uµμ]s|ms|s|m|h))+|[0-9.]{1,20})",
+    re.IGNORECASE | re.ASCII,
 )
+_DURATION_PART = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)(?P<unit>[a-zµμ]*)", re.IGNORECASE)
 _SECONDS_PER_UNIT = {
-    "ns": 1e-9, "µs": 1e-6, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0,
+    "ns": 1e-9, "us": 1e-6, "ms": 1e-3, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0,
 }  # fmt: skip
 
 
 def retry_after_seconds(text: str) -> float | None:
-    """The wait that a text such as `toomanyrequests: retry-after: 718µs` asks for, in seconds."""
+    """The wait that a text such as `toomanyrequests: retry-after: 718µs` asks for, in seconds.
+
+    Go's durations (`1m30s`, with either of the two letters µ), or a bare number of seconds.
+    """
     found = _RETRY_AFTER.search(text)
     if found is None:
         return None
-    return float(found["number"]) * _SECONDS_PER_UNIT[(found["unit"] or "s").lower()]
+    seconds = sum(
+        float(part["number"]) * _SECONDS_PER_UNIT[re.sub("[µμ]", "u", part["unit"].lower())]
+        for part in _DURATION_PART.finditer(found["duration"])
+    )
+    return min(seconds, LONGEST_RETRY_AFTER_SECONDS)
+
+
+_QUERY = re.compile(r"(https?://[^\s\"?]+)\?[^\s\"]+")
+"""Layers come from pre-signed URLs: what follows the question mark is a credential."""
 
 
 def from_engine_text(text: str, *, http_status: int | None = None) -> DockermgrError:
@@ -156,7 +189,11 @@ def from_engine_text(text: str, *, http_status: int | None = None) -> DockermgrE
     `http_status` is the engine's own answer where there was one. A text that no rule knows is
     worth a limited number of attempts.
     """
-    message = " ".join(text.split()) or f"the engine answered HTTP {http_status} and no reason"
+    plain = "".join(letter if letter.isprintable() else " " for letter in text)
+    message = (
+        _QUERY.sub(r"\1?…", " ".join(plain.split()))
+        or f"the engine answered HTTP {http_status} and no reason"
+    )
     after = retry_after_seconds(message)
     if http_status == 429:
         message = f"{message} (HTTP 429)"

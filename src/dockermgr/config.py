@@ -198,16 +198,16 @@ def _registries(reader: Reader) -> dict[str, RegistryConfig]:
     for host in reader.names():
         entry = reader.child(host)
         for key in ("mirrors", "insecure"):
-            if entry.take(key):
+            if entry.take(key) not in (None, False, "false", [], {}):
                 entry.complain(key, "is not supported by this version")
         username, password_file = entry.text("username", ""), entry.text("passwordFile", "")
         secret_arn = entry.text("secretArn", "")
         if secret_arn and not (username or password_file):
-            registries[host] = RegistryConfig(secret_arn=secret_arn)
+            registries[host.lower()] = RegistryConfig(secret_arn=secret_arn)
         elif secret_arn:
             entry.complain("", "takes either secretArn, or username and passwordFile")
         elif username and password_file:
-            registries[host] = RegistryConfig(username, password_file)
+            registries[host.lower()] = RegistryConfig(username, password_file)
         elif username or password_file:
             entry.complain("", "needs both username and passwordFile")
         entry.report_unknown()

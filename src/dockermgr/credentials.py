@@ -11,7 +11,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -28,6 +28,8 @@ REFRESH_AT_SHARE = 0.5
 """Of a token's life, as the ECR credential helper does: half of it is left for when ECR is away."""
 REFRESH_JITTER = 0.1
 """So that a fleet that booted together does not ask together."""
+REFRESH_AGAIN_SECONDS = 60.0
+"""After an early refresh that failed: each try is a process, and may take a minute or two."""
 LEAST_LIFE_SECONDS = 300.0
 """A device's clock may be off by years, and an `expiresAt` in the past must not mean a token for each
 pull. A token kept too long costs one refused attempt, after which it is fetched anew."""
@@ -99,6 +101,10 @@ class EcrTokens:
         except DockermgrError as error:
             if old is not None and now < old.expires_at:
                 log.warning("keeping the old ECR token region=%s reason=%s", key[0], error)
+                again_at = now + REFRESH_AGAIN_SECONDS
+                with self._lock:
+                    if self._cache.get(key) is old:
+                        self._cache[key] = replace(old, refresh_at=again_at)
                 return old.credential
             raise
         credential = Credential(token.username, token.password)
@@ -138,7 +144,7 @@ class Credentials:
         self._no_public_token_until = 0.0
         self._read_secret: SecretReader | None = None
         self._registries: Mapping[str, RegistryConfig] = {}
-        self._flights: SingleFlight[str, None] = SingleFlight()
+        self._flights: SingleFlight[tuple[str, Credential], None] = SingleFlight()
         self._logged_in: dict[str, Credential] = {}
 
     def use_secrets(self, read: SecretReader) -> None:
@@ -196,7 +202,7 @@ class Credentials:
 
     def _checked(self, host: str, credential: Credential) -> None:
         if self._logged_in.get(host) != credential:
-            self._flights.run(host, lambda: self._check(host, credential))
+            self._flights.run((host, credential), lambda: self._check(host, credential))
 
     def _check(self, host: str, credential: Credential) -> None:
         if self._logged_in.get(host) == credential:

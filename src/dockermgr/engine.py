@@ -13,6 +13,7 @@ import docker
 import docker.errors
 import docker.utils.config
 import requests
+import urllib3.exceptions
 from docker.transport.unixconn import (
     UnixHTTPAdapter,
     UnixHTTPConnection,
@@ -298,8 +299,16 @@ class _TrackingConnection(UnixHTTPConnection):
         self._track(self.sock)
 
 
-_SDK_ERRORS = (docker.errors.DockerException, requests.RequestException, OSError, ValueError)
-"""ValueError: an event that is not JSON, from an engine that died in the middle of it."""
+_SDK_ERRORS = (
+    docker.errors.DockerException,
+    docker.errors.StreamParseError,
+    requests.RequestException,
+    urllib3.exceptions.HTTPError,
+    OSError,
+    ValueError,
+)
+"""What the SDK lets through: an engine that dies, or a connection that is shut down, in the middle of
+the events is urllib3's ProtocolError, and half an event its own StreamParseError (a RuntimeError)."""
 
 
 def _raise_error_event(event: Mapping[str, object]) -> None:

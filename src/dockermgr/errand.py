@@ -34,6 +34,8 @@ class Errand:
         self.present: LocalImage | None = None
         self._report = report
         self._retry = retry
+        self.fallback: LocalImage | None = None
+        """An image of that name which is not quite what is wanted."""
         self.gate_wait: float | None = None
         """Set by who closed a gate on this attempt's failure: the seconds that the gate stays closed."""
         self.heard_of = False
@@ -128,11 +130,15 @@ class Errand:
         )
 
     def failed(self, error: DockermgrError) -> ImageUpdate:
-        """The last update of an image that will not come."""
+        """The last update of an image that will not come, or of one that is here and stays unchecked."""
         log.error("failed image=%s attempts=%d error=%s", self.request.uri, self._attempt, error)
+        # Attempts that ran out make an image that is here no worse than the first of them did.
+        present = (self.present if error.retryable else None) or self.fallback
         return ImageUpdate(
-            ImageState.FAILED,
+            ImageState.FAILED if present is None else ImageState.READY,
             attempt=self._attempt,
             error=error,
+            image=present,
+            digest=present.digest_of(self.request.reference) if present is not None else None,
             duration_seconds=time.monotonic() - self._began,
         )

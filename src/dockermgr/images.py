@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from dockermgr.platforms import parse_platform
 from dockermgr.reference import Reference
 
 
@@ -29,10 +30,13 @@ class LocalImage:
 
     def fits(self, platform: str | None) -> bool:
         """Whether this is an image of `platform` (`linux/arm64`, `linux/arm/v7`); unknown fits."""
-        if platform is None or self.platform is None:
+        if platform is None or not self.platform:
             return True
-        have, want = self.platform.split("/"), platform.lower().split("/")
-        return have[: len(want)] == want or (have == want[:2] and len(want) > len(have))
+        if "/" not in platform and platform.lower() == self.platform.partition("/")[0]:
+            return True  # `linux`
+        have, want = _parts(self.platform), _parts(platform)
+        both_say_variant = self.platform.count("/") == platform.count("/") == 2
+        return have == want if both_say_variant else have[:2] == want[:2]
 
 
 class LocalImages:
@@ -52,6 +56,14 @@ class LocalImages:
             if found is not None:
                 return found
         return None
+
+
+def _parts(platform: str) -> list[str]:
+    """In the engine's own normal form: it takes `aarch64`, `linux/x86_64` or `linux/arm64/8`, too."""
+    try:
+        return parse_platform(platform).split("/")
+    except ValueError:
+        return platform.lower().split("/")
 
 
 def _names(reference: Reference) -> tuple[str, str]:

@@ -30,6 +30,7 @@ class Job:
         """The newest update, also when it was not worth sending."""
         self._reference: Reference | None = None
         self._tell = tell
+        self._settled = False
         self._throttle = Throttle()
         self._cancellation = Cancellation()
 
@@ -55,7 +56,7 @@ class Job:
     @property
     def settled(self) -> bool:
         """Nothing more to wait for."""
-        return self.update.state in {ImageState.READY, ImageState.FAILED}
+        return self._settled
 
     def _work(self, puller: Puller, listing: Listing, default_policy: PullPolicy | None) -> None:
         try:
@@ -80,5 +81,7 @@ class Job:
         if self._cancellation.cancelled:
             return
         self.update = update
+        # For good: what is here and could not be checked for news is tried again while it runs.
+        self._settled |= update.state in {ImageState.READY, ImageState.FAILED}
         if self._throttle.passes(update, time.monotonic()):
             self._tell(self.wanted, update)

@@ -10,6 +10,7 @@ from typing import Protocol, TextIO
 
 from dockermgr.image import ImageState, ImageUpdate
 from dockermgr.progress import Stage
+from dockermgr.redact import redact
 from dockermgr.status import Origin, Throttle, image_message
 
 BAR_CELLS = 24
@@ -128,7 +129,11 @@ def _bar_line(uri: str, update: ImageUpdate, width: int) -> str:
 
 
 def describe(update: ImageUpdate) -> str:
-    """An update in a few words."""
+    """An update in a few words, without secrets."""
+    return redact(_describe(update))
+
+
+def _describe(update: ImageUpdate) -> str:
     if update.state is ImageState.READY and update.error is None:
         size = f", {update.image.size_bytes / _MEGABYTE:.1f} MB" if update.image else ""
         return f"READY {update.digest or ''}{size} in {update.duration_seconds or 0:.1f} s"

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 _ARCHITECTURES = {
     **dict.fromkeys(("x86_64", "x86-64"), ("amd64", "")),
     **dict.fromkeys(("i386", "i486", "i586", "i686"), ("386", "")),
-    **dict.fromkeys(("aarch64", "armv8"), ("arm64", "v8")),
+    "aarch64": ("arm64", "v8"),
     **dict.fromkeys(("armv5l", "armv5tel", "armv5tejl"), ("arm", "v5")),
     **dict.fromkeys(("armel", "armv6l"), ("arm", "v6")),
     **dict.fromkeys(("armhf", "armv7l"), ("arm", "v7")),

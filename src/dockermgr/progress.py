@@ -110,7 +110,8 @@ class PullProgress:
             done += size * (
                 DOWNLOAD_SHARE * layer.download_share + (1 - DOWNLOAD_SHARE) * layer.extract_share
             )
-        return int(100 * done / weight) if weight else 0
+        # A hair more, since 0.7 + 0.3 may come out as a hair less than 1.
+        return min(100, int(100 * done / weight + 1e-9)) if weight else 0
 
     @staticmethod
     def _stage(layers: list[_Layer]) -> Stage:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from dockermgr.cancellation import Cancellation
 from dockermgr.config import Config
 from dockermgr.credentials import Credentials
 from dockermgr.errand import Errand, Report
-from dockermgr.errors import ENGINE_CODES, DockermgrError, ErrorCode, Stopped
-from dockermgr.gates import Gates
+from dockermgr.errors import ENGINE_CODES, DockermgrError, ErrorCode, Retry
+from dockermgr.gates import Gates, Ticket
 from dockermgr.image import ImageRequest, ImageUpdate
 from dockermgr.images import LocalImage, LocalImages
 from dockermgr.locks import ImageLocks
@@ -68,6 +68,7 @@ class Puller:
         self._credentials = credentials
         self._memory = memory
         self._locks = locks
+        self._platform: str | None = None
         self._watchdog = Watchdog()
         self._gates = Gates()
         self._slots = Slots(Config().max_concurrent_pulls)
@@ -105,19 +106,7 @@ class Puller:
 
     def _attempt(self, errand: Errand, listing: Listing) -> ImageUpdate:
         request = errand.request
-        ticket = self._gates.enter(ENGINE_GATE, errand.cancellation, errand.still_waiting)
-        try:
-            if ticket.first:
-                self._engine.platform()  # asks it something, on behalf of all who wait
-            if errand.present is None:
-                errand.present = self._present(request, listing)
-        except DockermgrError as error:
-            errand.gate_wait = self._gates.failed(ENGINE_GATE, ticket, error, self._config.retry)
-            raise
-        except BaseException:
-            self._gates.left(ENGINE_GATE)
-            raise
-        self._gates.succeeded(ENGINE_GATE)
+        self._ask_engine(errand, listing)
         if errand.present is not None and request.policy is not PullPolicy.ALWAYS:
             return errand.ready(errand.present)
         if request.policy is PullPolicy.NEVER:
@@ -130,17 +119,46 @@ class Puller:
         self._memory.record(request, image)
         return errand.ready(image)
 
-    def _present(self, request: ImageRequest, listing: Listing) -> LocalImage | None:
+    def _ask_engine(self, errand: Errand, listing: Listing) -> None:
+        """Finds out what is here; an engine that is away is asked by one image for all."""
+        ticket = self._gates.enter(ENGINE_GATE, errand.cancellation, errand.still_waiting)
+        try:
+            if ticket.first:
+                self._engine.platform()
+                self._gates.succeeded(ENGINE_GATE)
+            if errand.present is None:
+                errand.present = self._present(errand, listing)
+        except DockermgrError as error:
+            errand.gate_wait = self._gates.failed(ENGINE_GATE, ticket, error, self._config.retry)
+            raise
+        except BaseException:
+            self._gates.left(ENGINE_GATE)
+            raise
+
+    def _present(self, errand: Errand, listing: Listing) -> LocalImage | None:
+        request = errand.request
         found = listing.find(request.reference)
         if found is None or (request.platform is None and self._memory.is_ours(found.image_id)):
             return found
-        return self._present_now(request)
+        fitting = self._present_now(request)
+        if fitting is None and request.platform is None:
+            # Of another architecture, perhaps on purpose: better than none.
+            if request.policy is PullPolicy.NEVER:
+                return found
+            errand.fallback = found
+        return fitting
 
     def _present_now(self, request: ImageRequest) -> LocalImage | None:
         """Asks for this one image: a listing does not say the platform."""
         found = self._engine.inspect(request.reference)
-        wanted = request.platform or self._engine.platform()
-        return found if found is not None and found.fits(wanted) else None
+        return found if found is not None and found.fits(self._wanted_platform(request)) else None
+
+    def _wanted_platform(self, request: ImageRequest) -> str:
+        if request.platform is not None:
+            return request.platform
+        if self._platform is None:
+            self._platform = self._engine.platform()
+        return self._platform
 
     def _pull_when_due(self, errand: Errand) -> LocalImage:
         """Waits for the registry's gate and for a slot, and tells the gate how it went."""
@@ -149,21 +167,20 @@ class Puller:
         try:
             with self._slots.one(errand.cancellation):
                 image = self._pull_alone(errand)
-        except Stopped:
-            self._gates.left(host)
-            raise
         except DockermgrError as error:
             error = self._explained(error, host)
             if error.code in ENGINE_CODES:
                 self._gates.left(host)
-                errand.gate_wait = self._gates.failed(
-                    ENGINE_GATE, ticket, error, self._config.retry
-                )
+                entry = Ticket(ticket.entered_at, first=False)
+                errand.gate_wait = self._gates.failed(ENGINE_GATE, entry, error, self._config.retry)
             elif error.registry_wide and not errand.heard_of:
                 errand.gate_wait = self._gates.failed(host, ticket, error, self._config.retry)
             else:
                 self._gates.succeeded(host)
             raise error from None
+        except BaseException:  # Stopped, or a defect of ours: the others must not wait for this one
+            self._gates.left(host)
+            raise
         self._gates.succeeded(host)
         return image
 
@@ -173,7 +190,9 @@ class Puller:
         name = f"{request.reference} {request.platform}"
         with self._locks.hold(name, errand.cancellation) as waited:
             if waited and (pulled := self._present_now(request)) is not None:
-                return pulled
+                before = errand.present.image_id if errand.present is not None else None
+                if pulled.image_id != before:
+                    return pulled
             errand.begin_pull()
             return self._pull(errand)
 
@@ -187,20 +206,27 @@ class Puller:
         return error.with_hint(f"{hint} (else check this device's DNS)")
 
     def _pull(self, errand: Errand) -> LocalImage:
+        with self._watchdog.watch(lambda: errand.still_waiting(_no_answer(errand), 0)) as patience:
+            if errand.present is not None:
+                patience.expect_within(CHECK_SECONDS, "news")
+
+            def progressed(now: Progress) -> None:
+                if not errand.heard_of:
+                    errand.heard_of = True
+                    patience.expect_within(0, "")
+                    # It answers: nobody need wait for the end of this pull.
+                    self._gates.succeeded(errand.request.registry.host)
+                errand.progressed(now)
+
+            return self._pull_with_fresh_credentials(errand, progressed)
+
+    def _pull_with_fresh_credentials(
+        self, errand: Errand, progressed: Callable[[Progress], None]
+    ) -> LocalImage:
+        """A token that is refused is replaced once."""
         registry = errand.request.registry
         credential = self._credentials.sign_in(registry)
-        timeouts = self._config.timeouts
-        if errand.present is not None and errand.is_first_attempt:
-            limit = timeouts.first_byte_seconds or CHECK_SECONDS
-            timeouts = replace(timeouts, first_byte_seconds=min(limit, CHECK_SECONDS))
-        pull = Pull(self._engine, self._watchdog, timeouts, errand.cancellation)
-
-        def progressed(now: Progress) -> None:
-            if not errand.heard_of:
-                errand.heard_of = True
-                self._gates.succeeded(registry.host)  # it answers: nobody need wait for our end
-            errand.progressed(now)
-
+        pull = Pull(self._engine, self._watchdog, self._config.timeouts, errand.cancellation)
         try:
             return pull.run(errand.request, credential, progressed)
         except DockermgrError as error:
@@ -209,3 +235,12 @@ class Puller:
             if not self._credentials.refused(registry, credential):
                 raise
         return pull.run(errand.request, self._credentials.sign_in(registry), progressed)
+
+
+def _no_answer(errand: Errand) -> DockermgrError:
+    return DockermgrError(
+        ErrorCode.NETWORK_ERROR,
+        f"{errand.request.registry.host} has not answered for {CHECK_SECONDS:g} s",
+        hint="the image that is here is used; whether there is a newer one is still being asked",
+        retry=Retry.UNTIL_MENDED,
+    )

@@ -109,12 +109,18 @@ class Pull:
     def _verified(self, request: ImageRequest, progress: PullProgress) -> LocalImage:
         image = self._engine.inspect(request.reference)
         wanted = request.reference.digest
-        if image is None or (wanted is not None and progress.digest not in {None, wanted}):
-            found = progress.digest if image is not None else "nothing"
+        if image is None:
             raise DockermgrError(
-                ErrorCode.IMAGE_DIGEST_MISMATCH if wanted else ErrorCode.DOCKER_PULL_ERROR,
-                f"the engine pulled {request.reference} and has {found}",
+                ErrorCode.DOCKER_PULL_ERROR,
+                f"the engine pulled {request.reference}, and it is gone",
                 hint="something else on this device may be removing images",
+                retry=Retry.LIMITED,
+            )
+        if wanted is not None and progress.digest not in {None, wanted}:
+            raise DockermgrError(
+                ErrorCode.IMAGE_DIGEST_MISMATCH,
+                f"the engine pulled {progress.digest} for {request.reference}",
+                hint="something between this device and the registry alters what is downloaded",
                 retry=Retry.LIMITED,
             )
         if not image.fits(request.platform):

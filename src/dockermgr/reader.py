@@ -11,6 +11,8 @@ from typing import TypeVar
 
 Choice = TypeVar("Choice", bound=Enum)
 
+LARGEST_NUMBER = 1e9
+"""Thirty years in seconds: more overflows the timeouts of threads."""
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
 
@@ -83,7 +85,7 @@ class Reader:
         if not isinstance(value, Sequence) or isinstance(value, str | bytes):
             self.complain(key, f"must be a list, is {_show(value)}")
             return
-        for index, item in enumerate(value):
+        for index, item in enumerate(map(_unwrap, value)):
             path = f"{self._path_of(key)}[{index}]"
             if isinstance(item, str | Mapping):
                 yield Reader(item if isinstance(item, str) else dict(item), path, self.problems)
@@ -144,7 +146,7 @@ class Reader:
                 f"must be a number of at least {least:g}, is {_show(value)}; {default:g} applies",
             )
             return default
-        return number
+        return min(number, LARGEST_NUMBER)
 
     def integer(self, key: str, default: int, *, least: int) -> int:
         """A whole number of at least `least`; 3, 3.0 and "3" are the same."""
@@ -173,7 +175,7 @@ def _unwrap(value: object) -> object:
     if isinstance(value, str) and value.strip()[:1] in {"[", "{"}:
         try:
             return json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             return value
     return value
 
@@ -193,5 +195,8 @@ def _as_number(value: object) -> float | None:
 
 
 def _show(value: object) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except RecursionError:
+        text = "nested too deeply"
     return text if len(text) <= 60 else f"{text[:57]}..."

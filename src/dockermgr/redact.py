@@ -29,7 +29,8 @@ def forget_secret(secret: str) -> None:
 def redact(text: str) -> str:
     """`text` with every remembered secret masked."""
     with _lock:
-        known = tuple(_secrets)
+        # A secret may be a part of another one.
+        known = sorted(_secrets, key=len, reverse=True)
     for secret in known:
         if secret in text:
             text = text.replace(secret, MASK)

@@ -158,7 +158,7 @@ class State:
                         "the state file is of no use now path=%s error=%s", self.path, error
                     )
                     return []
-                except OSError as error:
+                except (OSError, sqlite3.Error, ValueError, OverflowError) as error:
                     log.warning(
                         "the state file is of no use now path=%s error=%s", self.path, error
                     )
@@ -206,5 +206,6 @@ def _is_damage(error: sqlite3.DatabaseError) -> bool:
     # OperationalError is "locked", "read-only", "disk is full", "no such table": damage is none of the
     # first three, and the last is what a half-written file of another program looks like.
     if isinstance(error, sqlite3.OperationalError):
-        return "no such" in str(error)
-    return True
+        return "no such table" in str(error)
+    # Its subclasses speak of the statement or its values, not of the file.
+    return type(error) is sqlite3.DatabaseError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -47,13 +48,17 @@ def timestamp(epoch_seconds: float) -> str:
 
 def shorten(text: str, limit: int) -> str:
     """`text` as ASCII-only JSON would carry it within `limit` bytes; the end is cut, and says so."""
-    encoded = ascii(text)[1:-1]
-    if len(encoded) <= limit:
+    length = _wire_length(text)
+    if length <= limit:
         return text
-    kept = text[: max(1, limit * len(text) // len(encoded) - 1)]
-    while len(ascii(kept)) > limit:
+    kept = text[: limit * len(text) // length]
+    while _wire_length(kept) > limit:
         kept = kept[: len(kept) * 9 // 10]
     return f"{kept}…"
+
+
+def _wire_length(text: str) -> int:
+    return len(json.dumps(text)) - 2
 
 
 def error_message(error: DockermgrError) -> Message:
@@ -126,7 +131,7 @@ def summary_message(
         state.value: states.count(state) for state in reversed(_WORST_FIRST)
     }
     worst = worst_state(states)
-    complaints = [shorten(str(problem), 300) for problem in problems][:MAX_PROBLEMS]
+    complaints = [shorten(redact(str(problem)), 300) for problem in problems][:MAX_PROBLEMS]
     return {
         "schema": SCHEMA,
         "timestamp": timestamp(now),

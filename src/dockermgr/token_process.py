@@ -33,13 +33,16 @@ class TokenProcess:
         with self._lock:
             if self._stopped:
                 raise Stopped
-            child = subprocess.Popen(
-                arguments,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=_environment(),
-            )
+            try:
+                child = subprocess.Popen(
+                    arguments,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    env=_environment(),
+                )
+            except OSError as error:
+                raise _failed(f"no process can be started: {error}") from error
             self._children.add(child)
         try:
             output, complaint = child.communicate(timeout=TIMEOUT_SECONDS)

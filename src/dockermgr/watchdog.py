@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
+
+log = logging.getLogger(__name__)
 
 LOOK_EVERY_SECONDS = 0.5
 """Deadlines are tens of seconds and more; looking oftener would only cost."""
@@ -88,4 +91,7 @@ class Watchdog:
                 ]
                 self._watched.difference_update(late)
             for watched in late:
-                watched.expire()
+                try:
+                    watched.expire()
+                except Exception:  # the others are still to be watched
+                    log.exception("could not end what went silent reason=%s", watched.reason)

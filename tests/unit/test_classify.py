@@ -13,82 +13,120 @@ HOST = "123456789012.dkr.ecr.us-east-1.amazonaws.com"
 DIGEST = "sha256:" + "0429401500" * 6 + "abcd"
 
 THROTTLED = [
-    "toomanyrequests: You have reached your pull rate limit. You may increase the limit by"
-    " authenticating and upgrading: https://www.docker.com/increase-rate-limit",
+    (
+        "toomanyrequests: You have reached your pull rate limit. You may increase the limit by"
+        " authenticating and upgrading: https://www.docker.com/increase-rate-limit"
+    ),
     "toomanyrequests: Rate exceeded",
     "toomanyrequests: retry-after: 718µs, allowed: 44000/minute",
     'Head "https://registry-1.docker.io/v2/library/nginx/manifests/1": Too Many Requests',
-    "error parsing HTTP 429 response body: invalid character 'T' looking for beginning of value:"
-    ' "Too Many Requests (HAP429).\\n"',
+    (
+        "error parsing HTTP 429 response body: invalid character 'T' looking for beginning of value:"
+        ' "Too Many Requests (HAP429).\\n"'
+    ),
     "denied: ThrottlingException: Rate exceeded",
     f"login attempt to https://{HOST}/v2/ failed with status: 429 Too Many Requests",
-    f"failed to copy: httpReadSeeker: failed open: unexpected status code https://{HOST}/v2/app/"
-    f"blobs/{DIGEST}: 429 Too Many Requests - Server message: toomanyrequests: slow down",
+    (
+        f"failed to copy: httpReadSeeker: failed open: unexpected status code https://{HOST}/v2/app/"
+        f"blobs/{DIGEST}: 429 Too Many Requests - Server message: toomanyrequests: slow down"
+    ),
 ]
 DISK = [
-    "failed to register layer: Error processing tar file(exit status 1): write /data: no space left"
-    " on device",
+    (
+        "failed to register layer: Error processing tar file(exit status 1): write /data: no space left"
+        " on device"
+    ),
     "write /var/lib/docker/tmp/GetImageBlob123456789: no space left on device",
-    f"failed to extract layer {DIGEST}: mount callback failed on /tmp/m: write /tmp/m/x: no space"
-    " left on device: unknown",
+    (
+        f"failed to extract layer {DIGEST}: mount callback failed on /tmp/m: write /tmp/m/x: no space"
+        " left on device: unknown"
+    ),
 ]
 PLATFORM = [
     "no matching manifest for linux/arm64/v8 in the manifest list entries",
-    "no matching manifest for linux/arm64/v8 in the manifest list entries: no match for platform in"
-    " manifest: not found",
+    (
+        "no matching manifest for linux/arm64/v8 in the manifest list entries: no match for platform in"
+        " manifest: not found"
+    ),
     "no match for platform in manifest: not found",
-    "image with reference docker.io/library/nginx:1 was found but does not match the specified"
-    " platform: wanted linux/arm64, actual: linux/amd64",
-    'image operating system "windows" cannot be used on this platform: operating system is not'
-    " supported",
+    (
+        "image with reference docker.io/library/nginx:1 was found but does not match the specified"
+        " platform: wanted linux/arm64, actual: linux/amd64"
+    ),
+    (
+        'image operating system "windows" cannot be used on this platform: operating system is not'
+        " supported"
+    ),
 ]
 NOT_AUTHORIZED = [
-    "pull access denied for x, repository does not exist or may require 'docker login': denied:"
-    " User: arn:aws:sts::123456789012:assumed-role/r/i is not authorized to perform:"
-    f" ecr:BatchGetImage on resource: arn:aws:ecr:us-east-1:123456789012:repository/app",
-    "denied: User: arn:aws:sts::123456789012:assumed-role/r/i is not authorized to perform:"
-    " ecr:GetDownloadUrlForLayer on resource: arn:aws:ecr:us-east-1:123456789012:repository/app"
-    " because no identity-based policy allows the action",
+    (
+        "pull access denied for x, repository does not exist or may require 'docker login': denied:"
+        " User: arn:aws:sts::123456789012:assumed-role/r/i is not authorized to perform:"
+        " ecr:BatchGetImage on resource: arn:aws:ecr:us-east-1:123456789012:repository/app"
+    ),
+    (
+        "denied: User: arn:aws:sts::123456789012:assumed-role/r/i is not authorized to perform:"
+        " ecr:GetDownloadUrlForLayer on resource: arn:aws:ecr:us-east-1:123456789012:repository/app"
+        " because no identity-based policy allows the action"
+    ),
 ]
 LOGIN = [
     f"login attempt to https://{HOST}/v2/ failed with status: 401 Unauthorized",
     f'Head "https://{HOST}/v2/app/manifests/1": no basic auth credentials',
     "denied: Your authorization token has expired. Reauthenticate and try again.",
-    "pull access denied for x, repository does not exist or may require 'docker login': denied: Your"
-    " authorization token has expired. Reauthenticate and try again.",
+    (
+        "pull access denied for x, repository does not exist or may require 'docker login': denied: Your"
+        " authorization token has expired. Reauthenticate and try again."
+    ),
     "unauthorized: authentication required",
     "unauthorized: incorrect username or password",
     'Get "https://registry.gitlab.com/v2/": unauthorized: HTTP Basic: Access denied',
-    f'failed to resolve reference "{HOST}/app:1": unexpected status from HEAD request to https://'
-    f"{HOST}/v2/app/manifests/1: 401 Unauthorized",
-    'failed to resolve reference "registry.example.com/app:1": failed to authorize: failed to fetch'
-    " oauth token: unexpected status from GET request to https://auth.example.com/token: 401"
-    " Unauthorized",
+    (
+        f'failed to resolve reference "{HOST}/app:1": unexpected status from HEAD request to https://'
+        f"{HOST}/v2/app/manifests/1: 401 Unauthorized"
+    ),
+    (
+        'failed to resolve reference "registry.example.com/app:1": failed to authorize: failed to fetch'
+        " oauth token: unexpected status from GET request to https://auth.example.com/token: 401"
+        " Unauthorized"
+    ),
 ]
 DIGESTS = [
     f"filesystem layer verification failed for digest {DIGEST}",
-    f'failed commit on ref "layer-{DIGEST}": unexpected commit digest sha256:{"a" * 64}, expected'
-    f" {DIGEST}: failed precondition",
+    (
+        f'failed commit on ref "layer-{DIGEST}": unexpected commit digest sha256:{"a" * 64}, expected'
+        f" {DIGEST}: failed precondition"
+    ),
     f"manifest verification failed for digest {DIGEST}",
 ]
 UNKNOWN_IMAGE = [
     "manifest for nginx:absent not found: manifest unknown: manifest unknown",
     f"manifest for {HOST}/app:absent not found: manifest unknown: Requested image not found",
-    "name unknown: The repository with name 'app' does not exist in the registry with id"
-    " '123456789012'",
+    (
+        "name unknown: The repository with name 'app' does not exist in the registry with id"
+        " '123456789012'"
+    ),
     f"repository {HOST}/app not found: name unknown: The repository with name 'app' does not exist",
-    "pull access denied for nope, repository does not exist or may require 'docker login': denied:"
-    " requested access to the resource is denied",
-    "pull access denied, repository does not exist or may require authorization: server message:"
-    " insufficient_scope: authorization failed",
+    (
+        "pull access denied for nope, repository does not exist or may require 'docker login': denied:"
+        " requested access to the resource is denied"
+    ),
+    (
+        "pull access denied, repository does not exist or may require authorization: server message:"
+        " insufficient_scope: authorization failed"
+    ),
     'Head "https://ghcr.io/v2/someone/app/manifests/1": denied',
     f'failed to resolve reference "{HOST}/app:absent": {HOST}/app:absent: not found',
 ]
 CLOCK = [
-    f'Get "https://{HOST}/v2/": x509: certificate has expired or is not yet valid: current time'
-    " 1970-01-01T00:00:42Z is before 2024-01-01T00:00:00Z",
-    f'failed to do request: Head "https://{HOST}/v2/app/manifests/1": tls: failed to verify'
-    " certificate: x509: certificate has expired or is not yet valid",
+    (
+        f'Get "https://{HOST}/v2/": x509: certificate has expired or is not yet valid: current time'
+        " 1970-01-01T00:00:42Z is before 2024-01-01T00:00:00Z"
+    ),
+    (
+        f'failed to do request: Head "https://{HOST}/v2/app/manifests/1": tls: failed to verify'
+        " certificate: x509: certificate has expired or is not yet valid"
+    ),
 ]
 TLS = [
     f'Get "https://{HOST}/v2/": x509: certificate signed by unknown authority',
@@ -102,35 +140,53 @@ NETWORK = [
     f'Get "http://{HOST}/v2/": dial tcp 127.0.0.2:80: connect: connection refused',
     f'Get "https://{HOST}/v2/": dial tcp 10.0.0.1:443: i/o timeout',
     f'Get "https://{HOST}/v2/": net/http: TLS handshake timeout',
-    f'Get "https://{HOST}/v2/": read tcp 10.0.0.2:50042->10.0.0.1:443: read: connection reset by'
-    " peer",
-    f'Get "https://{HOST}/v2/": context deadline exceeded (Client.Timeout exceeded while awaiting'
-    " headers)",
-    f'Get "https://{HOST}/v2/": net/http: request canceled while waiting for connection'
-    " (Client.Timeout exceeded while awaiting headers)",
+    (
+        f'Get "https://{HOST}/v2/": read tcp 10.0.0.2:50042->10.0.0.1:443: read: connection reset by'
+        " peer"
+    ),
+    (
+        f'Get "https://{HOST}/v2/": context deadline exceeded (Client.Timeout exceeded while awaiting'
+        " headers)"
+    ),
+    (
+        f'Get "https://{HOST}/v2/": net/http: request canceled while waiting for connection'
+        " (Client.Timeout exceeded while awaiting headers)"
+    ),
     f'Get "https://{HOST}/v2/": dial tcp: lookup {HOST}: Temporary failure in name resolution',
     f'Get "https://{HOST}/v2/": dial tcp: lookup {HOST} on [::1]:53: server misbehaving',
     f'Get "https://{HOST}/v2/": dial tcp 10.0.0.1:443: connect: no route to host',
     f'Get "https://{HOST}/v2/": dial tcp 10.0.0.1:443: connect: network is unreachable',
-    f'Get "https://{HOST}/v2/": proxyconnect tcp: dial tcp 10.0.0.3:3128: connect: connection'
-    " refused",
-    "error pulling image configuration: download failed after attempts=6: dial tcp 10.0.0.1:443:"
-    " connect: connection refused",
+    (
+        f'Get "https://{HOST}/v2/": proxyconnect tcp: dial tcp 10.0.0.3:3128: connect: connection'
+        " refused"
+    ),
+    (
+        "error pulling image configuration: download failed after attempts=6: dial tcp 10.0.0.1:443:"
+        " connect: connection refused"
+    ),
     f'error pulling image configuration: Get "https://{HOST}/v2/": EOF',
     "unexpected EOF",
     "write tcp 10.0.0.2:50042->10.0.0.1:443: write: broken pipe",
-    f'failed to copy: httpReadSeeker: failed open: failed to do request: Get "https://{HOST}/v2/app/'
-    f'blobs/{DIGEST}": dial tcp 10.0.0.1:443: i/o timeout',
+    (
+        f'failed to copy: httpReadSeeker: failed open: failed to do request: Get "https://{HOST}/v2/app/'
+        f'blobs/{DIGEST}": dial tcp 10.0.0.1:443: i/o timeout'
+    ),
 ]
 SERVER = [
-    f'Head "https://{HOST}/v2/x/manifests/1": received unexpected HTTP status: 503 Service'
-    " Unavailable",
+    (
+        f'Head "https://{HOST}/v2/x/manifests/1": received unexpected HTTP status: 503 Service'
+        " Unavailable"
+    ),
     "received unexpected HTTP status: 500 Internal Server Error",
     f"login attempt to https://{HOST}/v2/ failed with status: 502 Bad Gateway",
-    f"failed to copy: httpReadSeeker: failed open: unexpected status code https://{HOST}/v2/app/"
-    f"blobs/{DIGEST}: 503 Service Unavailable",
-    f'failed to resolve reference "{HOST}/app:1": unexpected status from HEAD request to https://'
-    f"{HOST}/v2/app/manifests/1: 504 Gateway Timeout",
+    (
+        f"failed to copy: httpReadSeeker: failed open: unexpected status code https://{HOST}/v2/app/"
+        f"blobs/{DIGEST}: 503 Service Unavailable"
+    ),
+    (
+        f'failed to resolve reference "{HOST}/app:1": unexpected status from HEAD request to https://'
+        f"{HOST}/v2/app/manifests/1: 504 Gateway Timeout"
+    ),
 ]
 OTHER_TEXT = [
     "failed to register layer: Error processing tar file(exit status 1): operation not permitted",

@@ -144,6 +144,12 @@ def test_every_shape_of_a_value_means_the_same(raw: object) -> None:
     assert config.registries == {"registry.example.com": RegistryConfig("u", "/run/p")}
 
 
+def test_a_registrys_credentials_may_be_a_secret() -> None:
+    config, problems = parse_config({"registries": {"h": {"secretArn": "arn:secret"}}})
+    assert problems == ()
+    assert config.registries == {"h": RegistryConfig(secret_arn="arn:secret")}
+
+
 @pytest.mark.parametrize("absent", [None, "null", ""])
 def test_null_is_absent_at_every_level(absent: object) -> None:
     assert parse_config(absent) == (Config(), ())
@@ -203,7 +209,13 @@ def test_null_is_absent_at_every_level(absent: object) -> None:
         ({"registries": "x"}, "registries", "must be a map, is 'x'"),
         ({"registries": {"h": 5}}, "registries.h", "must be a map, is 5"),
         ({"registries": {"h": {"username": "u"}}}, "registries.h", "needs both"),
-        ({"registries": {"h": {"secretArn": "arn"}}}, "registries.h.secretArn", "not supported"),
+        ({"registries": {"h": {"passwordFile": "/p"}}}, "registries.h", "needs both"),
+        ({"registries": {"h": {"mirrors": ["m"]}}}, "registries.h.mirrors", "not supported"),
+        (
+            {"registries": {"h": {"secretArn": "arn", "username": "u", "passwordFile": "/p"}}},
+            "registries.h",
+            "takes either secretArn, or username and passwordFile",
+        ),
         ({"registries": {"h": {"password": "p"}}}, "registries.h.password", "not a known key"),
         ({"allowedRegistries": [1]}, "allowedRegistries[0]", "must be a string or a map"),
         ({"requireDigest": "maybe"}, "requireDigest", "must be true or false"),
@@ -242,7 +254,14 @@ def test_an_empty_topic_falls_back() -> None:
 
 def test_an_image_may_say_everything() -> None:
     specs, problems = parse_dependent_images(
-        [{"uri": " docker:a:1 ", "pullPolicy": "NEVER", "platform": "linux/arm64", "required": "no"}]
+        [
+            {
+                "uri": " docker:a:1 ",
+                "pullPolicy": "NEVER",
+                "platform": "linux/arm64",
+                "required": "no",
+            }
+        ]
     )
     assert problems == ()
     assert specs == (ImageSpec("docker:a:1", PullPolicy.NEVER, "linux/arm64", required=False),)
@@ -265,14 +284,16 @@ JSON = st.recursive(
     | st.floats(allow_nan=True)
     | st.text(max_size=20)
     | st.sampled_from(["{", "[1", '{"uri": "docker:a"}', "[]", "null", "1e999", "-1", "true"]),
-    lambda inner: st.lists(inner, max_size=4)
-    | st.dictionaries(
-        st.sampled_from(
-            [*CONFIGURATION_KEYS, "uri", "waitSeconds", "maxAttempts", "topic", "username", "x"]
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(
+                [*CONFIGURATION_KEYS, "uri", "waitSeconds", "maxAttempts", "topic", "username", "x"]
+            )
+            | st.text(max_size=5),
+            inner,
+            max_size=4,
         )
-        | st.text(max_size=5),
-        inner,
-        max_size=4,
     ),
     max_leaves=15,
 )

@@ -18,7 +18,9 @@ def image(
 
 
 @pytest.mark.parametrize("listed", ["nginx:1", "docker.io/library/nginx:1"])
-@pytest.mark.parametrize("asked", ["nginx:1", "docker.io/nginx:1", "index.docker.io/library/nginx:1"])
+@pytest.mark.parametrize(
+    "asked", ["nginx:1", "docker.io/nginx:1", "index.docker.io/library/nginx:1"]
+)
 def test_both_engines_names_of_docker_hub_are_known(listed: str, asked: str) -> None:
     found = image(listed)
     assert LocalImages([found]).find(parse_reference(asked)) is found

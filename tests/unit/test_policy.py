@@ -36,12 +36,17 @@ def test_the_first_choice_that_was_made_counts() -> None:
 def allowed(image: str, *entries: str, require_digest: bool = False) -> bool:
     try:
         check_allowed(parse_reference(image), entries, require_digest=require_digest)
-    except DockermgrError as error:
-        assert error.code is ErrorCode.REGISTRY_NOT_ALLOWED
-        assert not error.retryable
-        assert error.hint
+    except DockermgrError:
         return False
     return True
+
+
+def test_what_is_not_allowed_says_how_to_allow_it() -> None:
+    with pytest.raises(DockermgrError, match=r"docker\.io/library/nginx") as caught:
+        check_allowed(parse_reference("nginx"), ["quay.io"], require_digest=False)
+    assert caught.value.code is ErrorCode.REGISTRY_NOT_ALLOWED
+    assert not caught.value.retryable
+    assert "allowedRegistries" in caught.value.hint
 
 
 def test_an_empty_list_allows_everything() -> None:

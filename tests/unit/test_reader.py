@@ -55,7 +55,15 @@ def test_what_is_no_number(value: object) -> None:
 
 @pytest.mark.parametrize(
     ("value", "answer"),
-    [(True, True), (False, False), ("true", True), ("No", False), ("on", True), (1, True), (0, False)],
+    [
+        (True, True),
+        (False, False),
+        ("true", True),
+        ("No", False),
+        ("on", True),
+        (1, True),
+        (0, False),
+    ],
 )
 def test_booleans(value: object, answer: bool) -> None:
     for default in (True, False):

@@ -29,6 +29,7 @@ class Run:
         self._config = config
         self.calls = 0
         self.slept: list[float] = []
+        self.failures: list[int] = []
         self.told: list[tuple[DockermgrError, float]] = []
 
     def work(self) -> str:
@@ -37,10 +38,17 @@ class Run:
             raise self._failures.pop(0)
         return "done"
 
+    def _wait(self, error: DockermgrError, failures: int) -> float:
+        self.failures.append(failures)
+        return back_off_seconds(
+            failures, self._config, retry_after_seconds=error.retry_after_seconds
+        )
+
     def go(self, sleep: Callable[[float], None] | None = None) -> str:
         return keep_trying(
             self.work,
             self._config,
+            wait=self._wait,
             sleep=sleep or self.slept.append,
             on_failure=lambda error, wait: self.told.append((error, wait)),
         )
@@ -118,6 +126,7 @@ def test_the_wait_that_is_told_is_the_wait_that_is_slept() -> None:
     assert [wait for _, wait in run.told] == run.slept
     assert 40 <= run.slept[1] <= 40 * (1 + RETRY_AFTER_JITTER)
     assert [error.retry_after_seconds for error, _ in run.told] == [None, 40, None]
+    assert run.failures == [1, 2, 3]
 
 
 CONFIGS = st.builds(

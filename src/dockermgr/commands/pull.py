@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
     from dockermgr.batch import Batch
     from dockermgr.output import output_for
     from dockermgr.puller import Listing
-    from dockermgr.redact import configure_logging
+    from dockermgr.redact import configure_logging, redact
 
     configure_logging(logging.DEBUG if arguments.verbose else logging.CRITICAL)
     component = _calling_component()
@@ -83,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             listing.load()
         except DockermgrError as error:
-            print(f"dockermgr: {error}", file=sys.stderr)
+            print(f"dockermgr: {redact(str(error))}", file=sys.stderr)
             return ExitCode.ENGINE
     code: int = batch.run(parts.puller, listing, arguments.timeout)
     output.close()
@@ -93,7 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         for uri, problem in batch.unfinished():
             reason = f"; the last error was {problem}" if problem else ""
-            print(f"dockermgr: time ran out for {uri}{reason}", file=sys.stderr)
+            print(redact(f"dockermgr: time ran out for {uri}{reason}"), file=sys.stderr)
     parts.state.close()
     sys.stdout.flush()
     sys.stderr.flush()

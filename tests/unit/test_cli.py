@@ -1,0 +1,165 @@
+"""The command line as far as it is read; what the commands do is tested on a device."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from dockermgr import __version__
+from dockermgr.cli import COMMANDS, main
+from dockermgr.commands import pull
+from dockermgr.policy import PullPolicy
+
+
+def pull_arguments(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    pull.add_arguments(parser)
+    return parser.parse_args(words)
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == f"dockermgr {__version__}"
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(command in text for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--help"]) == 0
+    assert f"dockermgr {command}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["fly"],
+        ["--fly"],
+        ["parse"],
+        ["pull"],
+        ["pull", "--fly", "docker:a"],
+        ["pull", "--policy", "Often", "docker:a"],
+        ["pull", "--timeout", "-1", "docker:a"],
+        ["pull", "--timeout", "soon", "docker:a"],
+        ["pull", "--timeout", "nan", "docker:a"],
+        ["pull", "--timeout", "inf", "docker:a"],
+        ["serve", "more"],
+    ],
+)
+def test_wrong_usage_is_two(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    assert "usage: dockermgr" in capsys.readouterr().err
+
+
+def test_only_the_command_that_is_run_is_loaded() -> None:
+    code = "import sys; from dockermgr.cli import main; main(['parse', 'docker:a']); print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = set(done.stdout.split())
+    assert "dockermgr.commands.parse" in loaded
+    assert not loaded & {"dockermgr.commands.pull", "dockermgr.commands.serve", "logging"}
+
+
+def test_parse_prints_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["parse", "docker:a:1", "docker:b:1"]) == 0
+    captured = capsys.readouterr()
+    assert [json.loads(line)["repository"] for line in captured.out.splitlines()] == [
+        "library/a",
+        "library/b",
+    ]
+    assert captured.err == ""
+
+
+def test_parse_goes_on_after_an_invalid_uri(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["parse", "Docker", "docker:b:1"]) == 2
+    captured = capsys.readouterr()
+    assert len(captured.out.splitlines()) == 1
+    assert captured.err.startswith("dockermgr: invalid image URI")
+
+    assert main(["parse", "--json", "Docker", "docker:b:1"]) == 2
+    wrong, right = map(json.loads, capsys.readouterr().out.splitlines())
+    assert set(wrong) == {"uri", "error"}
+    assert right["uri"] == "docker:b:1"
+
+
+def test_serve_outside_greengrass_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("SVCUID", "AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT"):
+        monkeypatch.delenv(name, raising=False)
+    # In a process of its own: the command sets up logging for the whole of one.
+    done = subprocess.run(
+        [sys.executable, "-m", "dockermgr", "serve"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert "is started by the Greengrass nucleus" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "policy"),
+    [
+        ("always", PullPolicy.ALWAYS),
+        ("IFNOTPRESENT", PullPolicy.IF_NOT_PRESENT),
+        ("Never", PullPolicy.NEVER),
+    ],
+)
+def test_policies_are_read_in_any_case(text: str, policy: PullPolicy) -> None:
+    assert pull_arguments("--policy", text, "docker:a").policy is policy
+
+
+def test_pulls_defaults() -> None:
+    arguments = pull_arguments("docker:a", "docker:b")
+    assert arguments.uris == ["docker:a", "docker:b"]
+    assert (arguments.policy, arguments.platform, arguments.timeout) == (None, None, 0)
+    assert arguments.json is False
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("0", 0), ("1.5", 1.5), ("3600", 3600)])
+def test_a_timeout_is_in_seconds(text: str, seconds: float) -> None:
+    assert pull_arguments("--timeout", text, "docker:a").timeout == seconds
+
+
+@pytest.mark.parametrize(
+    ("inside", "folder", "component"),
+    [(True, "com.example.App", "com.example.App"), (False, "com.example.App", "")],
+)
+def test_the_calling_component_is_known_by_its_work_folder(
+    inside: bool,
+    folder: str,
+    component: str,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    work = tmp_path_factory.mktemp("work") / folder
+    work.mkdir()
+    monkeypatch.chdir(work)
+    monkeypatch.delenv("SVCUID", raising=False)
+    if inside:
+        monkeypatch.setenv("SVCUID", "any")
+    assert pull._calling_component() == component
+
+
+def test_an_interrupt_is_the_shells_own_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(uri: str) -> object:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dockermgr.commands.parse.describe_uri", interrupt)
+    assert main(["parse", "docker:a"]) == 130
