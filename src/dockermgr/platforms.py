@@ -30,6 +30,7 @@ _VARIANTS = {
     **{("arm", number): f"v{number}" for number in "5678"},
 }
 
+_SYSTEMS = frozenset({"linux", "windows", "darwin", "freebsd"})
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,32}")
 _OLDEST_ARM = 5
 _ARM64_V9_IS_V8_AND = 5
@@ -51,7 +52,7 @@ def parse_platform(text: str) -> str:
     Raises ValueError for anything else.
     """
     parts = text.split("/")
-    if not all(map(_NAME.fullmatch, parts)) or len(parts) > 3:
+    if not all(map(_NAME.fullmatch, parts)) or len(parts) > 3 or text.lower() in _SYSTEMS:
         raise ValueError(f"{text[:100]!a} is no platform; write os/architecture, as linux/arm64")
     return normalise_platform("linux", parts[0]) if len(parts) == 1 else normalise_platform(*parts)
 

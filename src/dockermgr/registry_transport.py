@@ -112,9 +112,12 @@ class Transport:
         self._kept: dict[Origin, http.client.HTTPConnection] = {}
         self._aborted = False
         # A socket's own timeout counts from byte to byte: a server that drips would never end.
-        self._timer = threading.Timer(timeout_seconds, self.abort)
-        self._timer.daemon = True
-        pass
+        timer = threading.Timer(timeout_seconds, self.abort)
+        timer.daemon = True
+        timer.start()
+        # No attribute: a circle of references would keep the context, megabytes with some systems.
+        self._on_close = contextlib.ExitStack()
+        self._on_close.callback(timer.cancel)
 
     def __enter__(self) -> Transport:
         return self
@@ -129,7 +132,7 @@ class Transport:
 
     def close(self) -> None:
         """Closes all connections."""
-        self._timer.cancel()
+        self._on_close.close()
         with self._lock:
             sockets, self._sockets = self._sockets, []
         for connection in self._kept.values():
