@@ -4,9 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 # The device in a box needs namespaces of its own, which only root may make.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env)
+# What the product does with an engine: run on other engines, too.
+ENGINE_TESTS := tests/integration/test_pull.py tests/integration/test_service.py
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup check test test-slow demo build lock clean
+.PHONY: help setup check test test-slow test-engines demo build lock clean
 
 help:  ## What each target does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -26,9 +28,17 @@ check: setup  ## Formatting, lint and types
 
 test: check build  ## Every test but the slow ones
 	$(AS_ROOT) $(BIN)/pytest -m "not slow" $(PYTEST_ARGS)
+	sh tools/engines.sh docker26
+	$(AS_ROOT) $(BIN)/pytest -m "not slow" --engine=docker26 $(ENGINE_TESTS)
 
 test-slow: check build  ## The tests that take minutes
 	$(AS_ROOT) $(BIN)/pytest -m slow $(PYTEST_ARGS)
+
+test-engines: setup  ## The tests of pull and service on Docker 26.1 (containerd's store) and on Podman
+	sh tools/engines.sh docker26
+	$(AS_ROOT) sh tools/engines.sh podman
+	$(AS_ROOT) $(BIN)/pytest --engine=docker26 $(ENGINE_TESTS) $(PYTEST_ARGS)
+	$(AS_ROOT) $(BIN)/pytest --engine=podman $(ENGINE_TESTS) $(PYTEST_ARGS)
 
 demo: setup build  ## The main job on real parts, printed as it happens
 	$(AS_ROOT) $(BIN)/python -m tests.sandbox.demo

@@ -19,18 +19,30 @@ _FOREIGN = re.compile(r"(AWS|COMPOSE|DOCKER)_.*|.*_proxy", re.IGNORECASE)
 """Settings of the host that would lead tests out of the sandbox, or to credentials of a person."""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--engine`: the product's tests run on other engines, too."""
+    parser.addoption(
+        "--engine",
+        choices=["docker", "docker26", "podman"],
+        default=os.environ.get("DOCKERMGR_TEST_ENGINE", "docker"),
+        help="the engine of the device in a box; see tests/sandbox/engines.py",
+    )
+
+
 @pytest.fixture(scope="session")
-def device() -> Iterator[Device]:
+def device(request: pytest.FixtureRequest) -> Iterator[Device]:
     """The device in a box, one for all tests. Where it can't be made they fail: none is skipped."""
     # Imported here, so that unit tests start quickly, and on machines without its parts.
     from tests.sandbox.device import Device
+    from tests.sandbox.engines import Variant
     from tests.sandbox.processes import SandboxError
 
+    variant = Variant(request.config.getoption("--engine"))
     with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as parts:
         for name in filter(_FOREIGN.fullmatch, list(os.environ)):
             patch.delenv(name)
         try:
-            made = parts.enter_context(Device())
+            made = parts.enter_context(Device(variant))
         except SandboxError as error:
             raise pytest.fail.Exception(str(error), pytrace=False) from None
         patch.setenv("HOME", made.environment()["HOME"])

@@ -50,6 +50,18 @@ _RULES: tuple[_Rule, ...] = (
         "free some space on the disk that holds the engine's data (docker system df)",
     ),
     _rule(
+        r"error unmarshalling content|invalid character '<'|\(text/html\) from remote",
+        ErrorCode.NETWORK_ERROR,
+        Retry.UNTIL_MENDED,
+        "something answers in the registry's place, with a web page: a captive portal or a proxy",
+    ),
+    _rule(
+        r"request has expired",
+        ErrorCode.DOCKER_PULL_ERROR,
+        Retry.LIMITED,
+        "a layer's pre-signed address had expired: the network is very slow, or the clock is wrong",
+    ),
+    _rule(
         r"no matching manifest for|no match for platform|does not match the specified platform"
         r"|image operating system .* cannot be used|cannot parse platform|invalid platform"
         r"|unknown operating system or architecture",
@@ -74,14 +86,16 @@ _RULES: tuple[_Rule, ...] = (
         r"no basic auth credentials|authorization token has expired|authentication required"
         r"|incorrect username or password|denied: not authorized|security token included in the request"
         # ECR answers 400 to a token that is none, and 403 to one of another account.
-        r"|login attempt to \S+ failed with status: 40[013]|" + _free("401|unauthorized"),
+        r"|login attempt to \S+ failed with status: 40[013]"
+        # The containerd store does not say why: an expired token looks like this.
+        r"|unexpected status from HEAD request to \S+ 403|" + _free("401|unauthorized"),
         ErrorCode.DOCKER_LOGIN_ERROR,
         Retry.NEVER,
         "the registry refused the credentials, or wants some and has none",
         credentials_refused=True,
     ),
     _rule(
-        r"filesystem layer verification failed|digest did not match|unexpected commit digest"
+        r"(?:filesystem layer|image config) verification failed|digest did not match|unexpected commit digest"
         r"|manifest verification failed|does not match digest|mismatched digest",
         ErrorCode.IMAGE_DIGEST_MISMATCH,
         Retry.LIMITED,
@@ -125,7 +139,7 @@ _RULES: tuple[_Rule, ...] = (
         r"connection refused|i/o timeout|timeout exceeded|handshake timeout|deadline exceeded"
         r"|connection reset|broken pipe|unexpected eof|no route to host|is unreachable"
         r"|server misbehaving|temporary failure|connection timed out|proxyconnect|goaway"
-        r"|use of closed network connection|stream error|" + _free("eof"),
+        r"|use of closed network connection|stream error|bad record mac|" + _free("eof"),
         ErrorCode.NETWORK_ERROR,
         Retry.UNTIL_MENDED,
         "check this device's network, its proxy settings and the engine's own proxy settings",
@@ -137,7 +151,8 @@ _RULES: tuple[_Rule, ...] = (
         "correct the image's URI; `dockermgr parse` explains it",
     ),
     _rule(
-        r"unsupported media type|unsupported schema|unknown blob|invalid checksum digest format"
+        r"layers from manifest don't match|mediatype in manifest should be"
+        r"|unsupported media type|unsupported schema|unknown blob|invalid checksum digest format"
         r"|\bv1 .* not supported",
         ErrorCode.DOCKER_IMAGE_NOT_VALID,
         Retry.NEVER,

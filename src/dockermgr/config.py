@@ -112,6 +112,7 @@ class Config:
     allowed_registries: tuple[str, ...] = ()
     require_digest: bool = False
     status: StatusConfig = StatusConfig()
+    min_free_bytes: int = 0
 
 
 def parse_config(raw: object) -> tuple[Config, tuple[Problem, ...]]:
@@ -122,8 +123,8 @@ def parse_config(raw: object) -> tuple[Config, tuple[Problem, ...]]:
     reader = Reader(raw)
     # The nucleus's own key: its authorization policies live in the component's configuration.
     reader.ignore("accessControl")
-    # In the contract and in the recipe's defaults; nothing acts on them in this version.
-    reader.ignore("cleanup", "minFreeBytes")
+    # In the contract and in the recipe's defaults; nothing acts on it in this version.
+    reader.ignore("cleanup")
     startup = reader.child("startup")
     retry = reader.child("retry")
     timeouts = reader.child("timeouts")
@@ -152,6 +153,7 @@ def parse_config(raw: object) -> tuple[Config, tuple[Problem, ...]]:
         registries=_registries(reader.child("registries")),
         allowed_registries=reader.texts("allowedRegistries"),
         require_digest=reader.boolean("requireDigest", default=False),
+        min_free_bytes=reader.integer("minFreeBytes", 0, least=0, most=1e18),
         status=StatusConfig(
             topic=status.text("topic", "dockermgr/status") or "dockermgr/status",
             iot_core_topic=status.text("iotCoreTopic", ""),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +22,7 @@ from docker.transport.unixconn import (
 )
 from docker.utils import parse_host
 
-from dockermgr import classify
+from dockermgr import classify, disk
 from dockermgr.credentials import Credential
 from dockermgr.engine_access import access_error
 from dockermgr.errors import DockermgrError, ErrorCode, Retry
@@ -119,6 +120,7 @@ class Engine:
         # Not docker.from_env(): since 7.2 it follows the Docker CLI's context of whoever is logged in.
         self.base_url = base_url or os.environ.get("DOCKER_HOST") or DEFAULT_SOCKET
         self._connected: docker.APIClient | None = None
+        self._data_root: str | None = None
 
     def close(self) -> None:
         """Gives the connections back to the system; the next question opens new ones."""
@@ -157,6 +159,23 @@ class Engine:
             )
             for entry in self._ask(lambda client: client.images())
         )
+
+    def free_bytes(self) -> int | None:
+        """Free space where the engine keeps images; None for an engine on another machine."""
+        if not self.base_url.startswith("unix:"):
+            return None
+        if self._data_root is None:
+            self._data_root = self.info().data_root
+        return disk.free_bytes(self._data_root)
+
+    def layer_chains(self) -> list[list[str]]:
+        """The layers (diff ids) of each image, from the lowest up: one question per image."""
+        chains = []
+        for name in self._ask(lambda client: client.images(quiet=True)):
+            image = self._ask(functools.partial(_inspect_or_none, name=name))
+            if image is not None:
+                chains.append(list(image["RootFS"].get("Layers") or ()))
+        return chains
 
     def inspect(self, reference: Reference) -> LocalImage | None:
         """One image with its platform; None when the engine does not have it."""

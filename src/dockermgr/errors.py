@@ -64,6 +64,7 @@ REGISTRY_CODES = frozenset(
         ErrorCode.NETWORK_ERROR,
         ErrorCode.THROTTLING_ERROR,
         ErrorCode.DOCKER_PULL_ERROR,
+        ErrorCode.DOCKER_LOGIN_ERROR,
         ErrorCode.PULL_STALLED,
         ErrorCode.GET_ECR_CREDENTIAL_ERROR,
         ErrorCode.CREDENTIAL_ENDPOINT_AUTH_FAILURE,
@@ -111,13 +112,13 @@ class DockermgrError(Exception):
         """Whether every image of the registry is likely to fail the same way now."""
         return self.retryable and self.code in REGISTRY_CODES
 
-    def with_hint(self, hint: str) -> DockermgrError:
-        """The same failure, with another mend."""
+    def but(self, *, hint: str | None = None, retry: Retry | None = None) -> DockermgrError:
+        """The same failure, with another mend or another life."""
         return DockermgrError(
             self.code,
             self.message,
-            hint=hint,
-            retry=self.retry,
+            hint=self.hint if hint is None else hint,
+            retry=self.retry if retry is None else retry,
             retry_after_seconds=self.retry_after_seconds,
             credentials_refused=self.credentials_refused,
             unresolved_name=self.unresolved_name,

@@ -18,9 +18,10 @@ from dockermgr.policy import PullPolicy, check_allowed
 from dockermgr.progress import Progress
 from dockermgr.pulling import Engine, Pull
 from dockermgr.reference import Reference
-from dockermgr.registry import known_host_like
+from dockermgr.registry import Registry, RegistryKind, known_host_like
 from dockermgr.singleflight import SingleFlight
 from dockermgr.slots import Slots
+from dockermgr.space_check import SpaceCheck
 from dockermgr.watchdog import Watchdog
 
 ENGINE_GATE = "the engine"
@@ -69,6 +70,7 @@ class Puller:
         self._memory = memory
         self._locks = locks
         self._platform: str | None = None
+        self._space = SpaceCheck(engine)
         self._watchdog = Watchdog()
         self._gates = Gates()
         self._slots = Slots(Config().max_concurrent_pulls)
@@ -77,6 +79,7 @@ class Puller:
     def configure(self, config: Config) -> None:
         """Counts for attempts that begin from now on."""
         self._config = config
+        self._space.min_free_bytes = config.min_free_bytes
         self._slots.resize(config.max_concurrent_pulls)
         self._credentials.configure(config.registries)
 
@@ -168,7 +171,7 @@ class Puller:
             with self._slots.one(errand.cancellation):
                 image = self._pull_alone(errand)
         except DockermgrError as error:
-            error = self._explained(error, host)
+            error = self._explained(error, errand.request.registry)
             if error.code in ENGINE_CODES:
                 self._gates.left(host)
                 entry = Ticket(ticket.entered_at, first=False)
@@ -196,14 +199,25 @@ class Puller:
             errand.begin_pull()
             return self._pull(errand)
 
-    def _explained(self, error: DockermgrError, host: str) -> DockermgrError:
-        """A name that never resolved is almost always a typing error; one that did is the network."""
+    def _explained(self, error: DockermgrError, registry: Registry) -> DockermgrError:
+        """What the engine's words mean, given what this device has seen of the registry.
+
+        A name that never resolved is almost always a typing error; one that did is the network. And
+        engine 20.10 turns each trouble of a registry's first answer (503, 429) into "unauthorized":
+        from a registry that served us before, that is worth some attempts.
+        """
+        host = registry.host
+        # A private ECR's token was fetched anew and checked by then: there it means what it says.
+        its_word = registry.kind is RegistryKind.ECR_PRIVATE
+        login_error = error.code is ErrorCode.DOCKER_LOGIN_ERROR
+        if login_error and not its_word and self._memory.was_reached(host):
+            return error.but(retry=Retry.LIMITED)
         if not error.unresolved_name or self._memory.was_reached(host):
             return error
         hint = f"nothing ever came from {host}: most likely its name is mistyped"
         if (meant := known_host_like(host)) is not None:
             hint += f"; did you mean {meant}?"
-        return error.with_hint(f"{hint} (else check this device's DNS)")
+        return error.but(hint=f"{hint} (else check this device's DNS)")
 
     def _pull(self, errand: Errand) -> LocalImage:
         with self._watchdog.watch(lambda: errand.still_waiting(_no_answer(errand), 0)) as patience:
@@ -227,8 +241,10 @@ class Puller:
         registry = errand.request.registry
         credential = self._credentials.sign_in(registry)
         pull = Pull(self._engine, self._watchdog, self._config.timeouts, errand.cancellation)
+        platform = self._wanted_platform(errand.request)
         try:
-            return pull.run(errand.request, credential, progressed)
+            with self._space.claimed(errand, credential, platform):
+                return pull.run(errand.request, credential, progressed)
         except DockermgrError as error:
             if credential is None or not error.credentials_refused:
                 raise

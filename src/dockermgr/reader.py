@@ -134,7 +134,9 @@ class Reader:
             self.complain(key, f"must be one of {names}, is {_show(value)}; it has no effect")
         return None
 
-    def number(self, key: str, default: float, *, least: float) -> float:
+    def number(
+        self, key: str, default: float, *, least: float, most: float = LARGEST_NUMBER
+    ) -> float:
         """A finite number of at least `least`, also when it arrives as a string."""
         value = self.take(key)
         if value is None:
@@ -146,11 +148,11 @@ class Reader:
                 f"must be a number of at least {least:g}, is {_show(value)}; {default:g} applies",
             )
             return default
-        return min(number, LARGEST_NUMBER)
+        return min(number, most)
 
-    def integer(self, key: str, default: int, *, least: int) -> int:
+    def integer(self, key: str, default: int, *, least: int, most: float = LARGEST_NUMBER) -> int:
         """A whole number of at least `least`; 3, 3.0 and "3" are the same."""
-        number = self.number(key, default, least=least)
+        number = self.number(key, default, least=least, most=most)
         if number != int(number):
             self.complain(key, f"must be a whole number, is {number:g}; {default} applies")
             return default

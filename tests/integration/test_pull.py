@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import time
 from pathlib import Path
 
 import pytest
 
+from dockermgr import disk
 from dockermgr.state import State
 from tests.integration.harness import Harness
 from tests.sandbox.device import ECR_HOST
@@ -24,6 +26,13 @@ from tests.sandbox.registry import Credentials
 from tests.sandbox.tes import TesFault
 
 pytestmark = pytest.mark.timeout(120)
+
+
+def free_bytes(harness: Harness) -> int:
+    with harness.device.engine.client() as client:
+        found = disk.free_bytes(client.info()["DockerRootDir"])
+    assert found is not None
+    return found
 
 
 def image_ids(harness: Harness) -> set[str]:
@@ -394,3 +403,37 @@ def _command_lines() -> tuple[str, ...]:
         except OSError:
             continue
     return tuple(lines)
+
+
+def test_too_little_space_is_told_with_both_figures_before_any_download(harness: Harness) -> None:
+    push_image(harness.device.ecr, "app/large", "1", layers=large_image())
+    free = free_bytes(harness)
+    uri = f"docker:{ECR_HOST}/app/large:1"
+    configuration = {
+        "images": [uri],
+        "minFreeBytes": free - 20_000_000,
+        "startup": {"waitSeconds": 0},
+    }
+
+    with harness.service(configuration):
+        retrying = harness.wait_for_image(uri, "RETRYING")
+
+    assert retrying["error"]["code"] == "DISK_SPACE_CRITICAL"
+    assert re.search(r"needs about \d+ MB .*, \d+ MB are free", retrying["error"]["message"])
+    assert "minFreeBytes" in retrying["error"]["message"]
+    blobs = [request for request in harness.device.ecr.requests() if request.is_blob]
+    assert len(blobs) <= 1, (
+        "only the image's configuration may be read, to count layers that are here"
+    )
+
+
+def test_layers_that_are_here_need_no_space(harness: Harness) -> None:
+    base = large_image()
+    push_image(harness.device.ecr, "app/large", "1", layers=base)
+    push_image(harness.device.ecr, "app/large", "2", layers=[*base, random_layer("top", 1000)])
+    assert harness.run("pull", f"docker:{ECR_HOST}/app/large:1").code == 0
+    free = free_bytes(harness)
+    uri = f"docker:{ECR_HOST}/app/large:2"
+
+    with harness.service({"images": [uri], "minFreeBytes": free - 20_000_000}):
+        harness.wait_for_image(uri, "READY")

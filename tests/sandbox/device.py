@@ -12,9 +12,13 @@ from types import TracebackType
 
 from tests.sandbox import box
 from tests.sandbox.aws import ACCOUNT, ECR_PASSWORD, ECR_USER, REGION, Aws
-from tests.sandbox.certificates import CertificateAuthority
+from tests.sandbox.certificates import Certificate, CertificateAuthority
 from tests.sandbox.dns import DnsServer, Mode
 from tests.sandbox.engine import Engine
+from tests.sandbox.engines import Variant
+from tests.sandbox.faults.disk import small_disk
+from tests.sandbox.faults.https import BLOB_HOST, HttpsProxy
+from tests.sandbox.faults.tcp import TcpProxy, Upstream
 from tests.sandbox.processes import SYSTEM_PATH
 from tests.sandbox.registry import Credentials, Registry
 
@@ -26,6 +30,7 @@ OTHER_HOST = "registry.example.com"
 OTHER_CREDENTIALS = Credentials("robot", "robot-password")
 THING_NAME = "sandbox-device"
 _ECR_ADDRESS, _PUBLIC_ADDRESS = f"{box.NETWORK}.1", f"{box.NETWORK}.2"
+_PROXY_ADDRESSES = range(60, 100)
 _FIRST_FREE_ADDRESS = 100
 _CERTIFICATES = Path("/etc/docker/certs.d")
 
@@ -46,10 +51,12 @@ class Device:
     dns: DnsServer
     folder: Path
 
-    def __init__(self) -> None:
+    def __init__(self, variant: Variant = Variant.DOCKER) -> None:
+        self.variant = variant
         self._parts = contextlib.ExitStack()
         self._extras = contextlib.ExitStack()
         self._registries: list[Registry] = []
+        self._proxies: list[TcpProxy | HttpsProxy] = []
         self._numbers = itertools.count(1)
 
     def __enter__(self) -> Device:
@@ -79,7 +86,7 @@ class Device:
         self._parts.callback(self.dns.close)
         self.dns.start()
         # All are started before any is waited for.
-        self.engine = self.start_engine()
+        self.engine = self.start_engine(variant=self.variant)
         self.aws = Aws(self.folder / "aws")
         self._parts.callback(self.aws.close)
         self.aws.start()
@@ -152,10 +159,63 @@ class Device:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "ca.crt").write_bytes(registry.certificate.authority.read_bytes())
 
+    def put_between(self, upstream: Upstream) -> TcpProxy:
+        """A proxy that breaks connections, until the next `reset`.
+
+        The names of the registry, or of another proxy, lead to it.
+        """
+        proxy = TcpProxy(upstream, self._proxy_address())
+        self._put(proxy)
+        return proxy
+
+    def put_https_between(
+        self,
+        registry: Registry,
+        certificate: Certificate | None = None,
+        *,
+        blob_host: str = BLOB_HOST,
+    ) -> HttpsProxy:
+        """A proxy that answers in a registry's place, until the next `reset`.
+
+        By default the engine trusts it. `blob_host` leads to it as well.
+        """
+        certificate = certificate or self.authority.issue([blob_host, *registry.names])
+        proxy = HttpsProxy(registry, self._proxy_address(), certificate, blob_host)
+        self._extras.callback(self.dns.names.pop, blob_host, None)
+        self.dns.names[blob_host] = proxy.address
+        self._put(proxy)
+        return proxy
+
+    def _proxy_address(self) -> str:
+        taken = {proxy.address for proxy in self._proxies}
+        addresses = (f"{box.NETWORK}.{number}" for number in _PROXY_ADDRESSES)
+        return next(address for address in addresses if address not in taken)
+
+    def _put(self, proxy: TcpProxy | HttpsProxy) -> None:
+        self._extras.callback(self._proxies.remove, proxy)
+        self._extras.callback(proxy.close)
+        self._proxies.append(proxy)
+        proxy.start()
+        self.dns.names.update(dict.fromkeys(proxy.names, proxy.address))
+
+    def start_small_engine(
+        self,
+        size_mib: int,
+        name: str = "small",
+        *,
+        variant: Variant = Variant.DOCKER,
+        config: Mapping[str, object] | None = None,
+    ) -> Engine:
+        """One more engine, whose disk has so many MiB, until the next `reset`; without a bridge."""
+        disk = self._extras.enter_context(small_disk(self.folder / f"disk-{name}", size_mib))
+        alone = {"data-root": str(disk), "bridge": "none", "iptables": False}
+        return self.start_engine(name, variant=variant, config={**alone, **(config or {})})
+
     def start_engine(
         self,
         name: str = "docker",
         *,
+        variant: Variant = Variant.DOCKER,
         program: str = "dockerd",
         config: Mapping[str, object] | None = None,
         flags: Sequence[str] = (),
@@ -163,11 +223,11 @@ class Device:
     ) -> Engine:
         """One more engine, until the next `reset`; it trusts the sandbox's authority."""
         folder = self.folder / f"engine-{name}"
-        engine = Engine(
+        engine = variant.make(
             folder,
             name=name,
             program=program,
-            config=config,
+            config=config or {},
             flags=flags,
             environment={"SSL_CERT_FILE": str(self.authority.bundle), **(environment or {})},
         )

@@ -64,10 +64,16 @@ class Engine:
         unshare = ["unshare", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc"]
         self.process = Process(
             f"engine {name}",
-            [*unshare, program, "--config-file", str(self._config_file), *flags],
+            [*unshare, *self._command(program, flags)],
             log=folder / "log",
             environment={"HOME": str(folder), **(environment or {})},
         )
+
+    def _command(self, program: str, flags: Sequence[str]) -> list[str]:
+        return [program, "--config-file", str(self._config_file), *flags]
+
+    def _write_config(self) -> None:
+        self._config_file.write_text(json.dumps(self.config, indent=2))
 
     @property
     def host(self) -> str:
@@ -90,7 +96,7 @@ class Engine:
         # its new process namespace for the old containerd, whose id it finds here.
         shutil.rmtree(self._run_folder, ignore_errors=True)
         self._pid_file.unlink(missing_ok=True)
-        self._config_file.write_text(json.dumps(self.config, indent=2))
+        self._write_config()
         self.process.start()
 
     def wait_ready(self) -> None:
@@ -166,6 +172,11 @@ class Engine:
             yield client
         finally:
             client.close()
+
+    def tags(self) -> set[str]:
+        """The names of all its images, as Docker writes them: `nginx:1`, not `docker.io/…`."""
+        with self.client() as client:
+            return {tag for image in client.images.list() for tag in image.tags}
 
     def remove_images(self) -> None:
         """Removes all containers and all images."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -11,12 +12,20 @@ import pytest
 from dockermgr import retry
 from dockermgr.batch import Batch
 from dockermgr.config import Config, ImageSpec, RetryConfig
-from dockermgr.errors import DockermgrError, ErrorCode, ExitCode, Retry
+from dockermgr.errors import DockermgrError, ErrorCode, ExitCode, Retry, Stopped
 from dockermgr.image import ImageState, ImageUpdate
 from dockermgr.policy import PullPolicy
 from dockermgr.puller import Listing
 from dockermgr.reference import parse_uri
-from tests.unit.test_puller import Event, FakeEngine, FakeStream, failure, new_puller, silent
+from tests.unit.test_puller import (
+    Event,
+    FakeEngine,
+    FakeStream,
+    failure,
+    layer,
+    new_puller,
+    silent,
+)
 
 READY, WRONG, ENGINE = "docker:ready:1", "docker:Wrong:1", "docker:engine:1"
 FAILED, WAITING, BROKEN = "docker:failed:1", "docker:waiting:1", "docker:broken:1"
@@ -177,3 +186,39 @@ def test_updates_are_shown_in_the_thread_that_runs_it(tmp_path: Path) -> None:
     run = Run(tmp_path, [], engine)
     batch.run(run.puller, Listing(engine), 0)
     assert threads == {threading.current_thread().name}
+
+
+def test_an_image_whose_work_was_stopped_is_waited_for_no_longer(tmp_path: Path) -> None:
+    def stopped(stream: FakeStream) -> Iterator[Event]:
+        raise Stopped
+
+    run = Run(tmp_path, [READY, WAITING])
+    run.engine.by_name["docker.io/library/waiting:1"] = stopped
+    assert run.go() is ExitCode.TIMED_OUT
+    assert run.last(READY).state is ImageState.READY
+
+
+def test_time_runs_out_also_while_there_is_always_something_to_show(tmp_path: Path) -> None:
+    def flood(stream: FakeStream) -> Iterator[Event]:
+        for number in itertools.count():
+            if stream.aborted.is_set():
+                raise failure(ErrorCode.DOCKER_SERVICE_UNAVAILABLE)
+            yield layer("Downloading", number, 10**12)
+
+    pause = threading.Event()
+
+    def show_slowly(uri: str, update: ImageUpdate) -> None:
+        pause.wait(0.001)  # longer than the next one takes to come
+
+    run = Run(tmp_path, [], FakeEngine(flood))
+    batch = Batch([ImageSpec(WAITING)], show_slowly)
+    codes: list[ExitCode] = []
+
+    def go() -> None:
+        codes.append(batch.run(run.puller, Listing(run.engine), 0.1))
+
+    thread = threading.Thread(target=go, daemon=True)
+    thread.start()
+    thread.join(20)
+    batch.stop()
+    assert codes == [ExitCode.TIMED_OUT]

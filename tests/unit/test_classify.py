@@ -6,7 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dockermgr.classify import from_engine_text, retry_after_seconds
+from dockermgr.classify import (
+    LONGEST_RETRY_AFTER_SECONDS,
+    from_engine_text,
+    retry_after_seconds,
+)
 from dockermgr.errors import DockermgrError, ErrorCode, Retry
 
 HOST = "123456789012.dkr.ecr.us-east-1.amazonaws.com"
@@ -323,3 +327,126 @@ def test_a_name_is_not_taken_for_a_reason(name: str) -> None:
         f'failed to resolve reference "{name}": failed to do request: dial tcp 10.0.0.1:443: i/o timeout'
     )
     assert (error.code, error.retry) == (ErrorCode.NETWORK_ERROR, Retry.UNTIL_MENDED)
+
+
+NAMES_LIKE_REASONS = [
+    "host.example/app:401",
+    "host.example/app:429",
+    "host.example/app:eof",
+    "host.example/app/denied",
+    "host.example/app/denied:1",
+    "host.example/throttler:1",
+    "host.example/unauthorized/app:1",
+    "denied.example/app:1",
+    "host.example/eof/app:1",
+    "host.example/toomanyrequests:1",
+    "host.example:401/app:1",
+    "host.example/x429/app-429:1",
+]
+
+
+@pytest.mark.parametrize("name", NAMES_LIKE_REASONS)
+@pytest.mark.parametrize(
+    ("sentence", "code", "retry"),
+    [
+        (
+            'Head "https://{host}/v2/{repository}/manifests/{tag}": dial tcp 10.0.0.1:443: i/o timeout',
+            ErrorCode.NETWORK_ERROR,
+            Retry.UNTIL_MENDED,
+        ),
+        (
+            (
+                'failed to resolve reference "{name}": failed to do request: Head "https://{host}/v2/'
+                '{repository}/manifests/{tag}": dial tcp: lookup {host} on 10.0.0.1:53: no such host'
+            ),
+            ErrorCode.NETWORK_ERROR,
+            Retry.UNTIL_MENDED,
+        ),
+        (
+            "manifest for {name} not found: manifest unknown: manifest unknown",
+            ErrorCode.DOCKER_IMAGE_NOT_VALID,
+            Retry.NEVER,
+        ),
+    ],
+    ids=["timeout", "no-such-host", "unknown"],
+)
+def test_a_name_that_reads_like_a_reason_is_none(
+    sentence: str, code: ErrorCode, retry: Retry, name: str
+) -> None:
+    host, _, path = name.partition("/")
+    repository, _, tag = path.partition(":")
+    text = sentence.format(name=name, host=host, repository=repository, tag=tag or "1")
+    error = from_engine_text(text)
+    assert (error.code, error.retry, error.credentials_refused) == (code, retry, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        (
+            'Get "https://h/v2/": dial tcp [2600:1f18:401:429::1]:443: i/o timeout',
+            ErrorCode.NETWORK_ERROR,
+        ),
+        (
+            "read tcp 10.0.0.2:401->10.0.0.1:443: read: connection reset by peer",
+            ErrorCode.NETWORK_ERROR,
+        ),
+        (
+            "manifest for nginx:401 not found: manifest unknown: manifest unknown",
+            ErrorCode.DOCKER_IMAGE_NOT_VALID,
+        ),
+    ],
+)
+def test_numbers_of_addresses_ports_and_tags_are_no_status(text: str, code: ErrorCode) -> None:
+    assert from_engine_text(text).code is code
+
+
+@pytest.mark.parametrize("through", ["", "proxyconnect tcp: "])
+def test_a_proxy_that_wants_a_login_is_not_the_registry(through: str) -> None:
+    error = from_engine_text(f'Get "https://{HOST}/v2/": {through}Proxy Authentication Required')
+    assert (error.code, error.credentials_refused) == (ErrorCode.NETWORK_ERROR, False)
+    assert "proxy" in error.hint
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"login attempt to https://{HOST}/v2/ failed with status: 400 Bad Request",
+        f"login attempt to https://{HOST}/v2/ failed with status: 403 Forbidden",
+        f'Head "https://{HOST}/v2/a/manifests/1": denied: Not Authorized',
+        "denied: The security token included in the request is expired",
+    ],
+)
+def test_ecrs_ways_of_refusing_a_token(text: str) -> None:
+    error = from_engine_text(text)
+    assert (error.code, error.credentials_refused) == (ErrorCode.DOCKER_LOGIN_ERROR, True)
+
+
+def test_the_signature_of_a_pre_signed_url_is_not_told() -> None:
+    error = from_engine_text(
+        "error pulling image configuration: download failed after attempts=6: Get"
+        ' "https://prod-us-east-1-starport-layer-bucket.s3.us-east-1.amazonaws.com/ab/sha256:cd'
+        '?X-Amz-Security-Token=IQoJb3JpZ2luX2VjEF&X-Amz-Signature=deadbeef": dial tcp'
+        " 52.216.0.1:443: i/o timeout"
+    )
+    assert error.code is ErrorCode.NETWORK_ERROR
+    assert "starport-layer-bucket" in error.message
+    assert "IQoJb3JpZ2luX2VjEF" not in str(error)
+    assert "deadbeef" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("retry-after: 718\u03bcs", 718e-6),  # the Greek letter; the other one is U+00B5
+        ("retry after 5 \u017f", 5),  # a letter that is an s without case
+        ("retry-after: 1m30s", 90),
+        ("retry-after: 1h2m3s", 3723),
+    ],
+)
+def test_waits_of_several_units_or_odd_letters_are_read(text: str, seconds: float) -> None:
+    assert retry_after_seconds(text) == pytest.approx(seconds)
+
+
+def test_nobody_can_ask_for_a_wait_without_end() -> None:
+    assert retry_after_seconds("retry-after: 1000000h") == LONGEST_RETRY_AFTER_SECONDS

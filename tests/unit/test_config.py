@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 from typing import Any
 
 import pytest
@@ -310,3 +311,43 @@ def test_any_json_value_gives_a_usable_configuration(raw: object) -> None:
         assert config.retry.max_seconds >= config.retry.initial_seconds
         assert all(str(problem) and problem.message for problem in problems)
         parse_dependent_images(shape)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000], ids=["lists", "maps"])
+def test_json_text_nested_too_deep_stays_text(text: str) -> None:
+    assert [problem.path for problem in parse_config(text)[1]] == [""]
+    assert [problem.path for problem in parse_dependent_images(text)[1]] == ["dockerImages"]
+    # A name like any other, which its own image's job refuses.
+    assert [image.uri for image in parse_config({"images": [text]})[0].images] == [text]
+
+
+def test_a_list_within_the_list_of_images_is_a_problem() -> None:
+    images, problems = parse_dependent_images(["[1]"])
+    assert images == ()
+    assert [str(problem).partition(":")[0] for problem in problems] == ["dockerImages[0]"]
+
+
+def test_a_registrys_host_is_known_in_lower_case() -> None:
+    entry = {"username": "robot", "passwordFile": "/password"}
+    config, problems = parse_config({"registries": {"Registry.Example.com": entry}})
+    assert problems == ()
+    assert dict(config.registries) == {"registry.example.com": RegistryConfig("robot", "/password")}
+
+
+def test_no_number_is_too_large_for_a_threads_timeout() -> None:
+    config, _ = parse_config(
+        {
+            "retry": {"initialSeconds": 1e300, "maxSeconds": 1e300},
+            "status": {"heartbeatSeconds": 1e300},
+            "startup": {"waitSeconds": 1e300},
+        }
+    )
+    assert config.retry.max_seconds <= threading.TIMEOUT_MAX
+    assert config.status.heartbeat_seconds <= threading.TIMEOUT_MAX
+    assert config.startup.wait_seconds <= threading.TIMEOUT_MAX
+
+
+@pytest.mark.parametrize(("value", "problems"), [("false", 0), (False, 0), (True, 1), ("true", 1)])
+def test_only_an_insecure_registry_is_complained_of(value: object, problems: int) -> None:
+    entry = {"username": "robot", "passwordFile": "/password", "insecure": value}
+    assert len(parse_config({"registries": {"host.example": entry}})[1]) == problems

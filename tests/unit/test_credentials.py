@@ -15,6 +15,7 @@ import pytest
 from dockermgr.config import RegistryConfig
 from dockermgr.credentials import (
     LEAST_LIFE_SECONDS,
+    REFRESH_AGAIN_SECONDS,
     REFRESH_AT_SHARE,
     REFRESH_JITTER,
     Credential,
@@ -433,3 +434,40 @@ def test_a_password_file_that_cannot_be_read_is_named(
         credentials.sign_in(classify("registry.example.com"))
     assert caught.value.code is ErrorCode.COMPONENT_CONFIGURATION_NOT_VALID
     assert "registries.registry.example.com.passwordFile" in caught.value.hint
+
+
+def test_a_new_password_does_not_wait_for_what_becomes_of_the_old_one(
+    tokens: EcrTokens, password_file: Path
+) -> None:
+    asked, go = threading.Event(), threading.Event()
+
+    def login(host: str, credential: Credential) -> None:
+        if credential.password == "pass-word-1":
+            asked.set()
+            assert go.wait(30)
+            raise refusal()
+
+    host = classify("registry.example.com")
+    credentials = Credentials(tokens, login)
+    credentials.configure({host.host: RegistryConfig("robot", str(password_file))})
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(credentials.sign_in, host)
+        assert asked.wait(30)
+        password_file.write_text("pass-word-2", encoding="utf-8")
+        assert credentials.sign_in(host) == Credential("robot", "pass-word-2")
+        go.set()
+        assert first.result(30) is None
+
+
+def test_an_early_refresh_that_failed_is_not_tried_with_every_question(
+    fetcher: Fetcher, tokens: EcrTokens, clock: Clock
+) -> None:
+    tokens.get("us-east-1")
+    clock.now += LIFE * 0.9
+    fetcher.failure = away()
+    for _ in range(10):
+        assert tokens.get("us-east-1").password == "token-1"
+    assert len(fetcher.asked) == 2
+    clock.now += REFRESH_AGAIN_SECONDS
+    fetcher.failure = None
+    assert tokens.get("us-east-1").password == "token-2"

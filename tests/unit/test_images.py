@@ -96,3 +96,19 @@ def test_platforms_that_fit(have: str | None, want: str | None) -> None:
 )
 def test_platforms_that_do_not_fit(have: str, want: str) -> None:
     assert not image(platform=have).fits(want)
+
+
+@pytest.mark.parametrize(
+    ("have", "want"),
+    [
+        ("linux/arm64", "arm64"),
+        ("linux/arm64", "linux/aarch64"),
+        ("linux/amd64", "linux/x86_64"),
+        ("linux/amd64", "amd64"),
+        ("linux/arm/v7", "linux/armhf"),
+        ("linux/arm64/v8", "linux/arm64/8"),
+        ("", "linux/amd64"),
+    ],
+)
+def test_platforms_fit_by_every_name_that_the_engine_takes(have: str, want: str) -> None:
+    assert image(platform=have).fits(want)

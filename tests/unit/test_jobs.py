@@ -16,6 +16,7 @@ from dockermgr.jobs import Job
 from dockermgr.policy import PullPolicy
 from dockermgr.puller import Listing
 from dockermgr.reconcile import Wanted
+from dockermgr.reference import parse_reference
 from tests.unit.test_puller import (
     Event,
     FakeEngine,
@@ -50,6 +51,11 @@ class Told:
                 lambda: self.updates[-1:] and self.updates[-1].state is state, 30
             )
             return self.updates[-1]
+
+    def wait_for_states(self, *last: str) -> None:
+        """Until these are the last ones, in this order."""
+        with self._condition:
+            assert self._condition.wait_for(lambda: self.states[-len(last) :] == [*last], 30)
 
     @property
     def states(self) -> list[str]:
@@ -140,3 +146,16 @@ def test_progress_in_quick_succession_is_told_once_but_remembered(tmp_path: Path
     told.wait_for(ImageState.READY)
     assert told.states == ["QUEUED", "PULLING", "READY"]
     assert job.update.state is ImageState.READY
+
+
+def test_what_is_ready_and_could_not_be_checked_stays_settled_while_it_is_tried_again(
+    tmp_path: Path,
+) -> None:
+    told, engine = Told(), FakeEngine(failure(), silent)
+    engine.add(parse_reference("app:latest"))
+    job = started(tmp_path, engine, told, "docker:app:latest")
+    told.wait_for_states("READY", "PULLING")
+    try:
+        assert job.settled
+    finally:
+        job.cancel()

@@ -17,6 +17,7 @@ from dockermgr.image import ImageState, ImageUpdate
 from dockermgr.images import LocalImage
 from dockermgr.output import Bars, JsonLines, Lines, describe, output_for
 from dockermgr.progress import Progress, Stage
+from dockermgr.redact import forget_secret, remember_secret
 
 URI = "docker:nginx:1"
 ERROR = DockermgrError(ErrorCode.NETWORK_ERROR, "away", hint="wait", retry=Retry.UNTIL_MENDED)
@@ -201,3 +202,17 @@ def test_a_bar_fits_on_its_line(columns: int, monkeypatch: pytest.MonkeyPatch) -
     assert all(len(line) < max(columns, 2) for line in terminal.screen())
     if columns == 80:
         assert terminal.screen()[0].endswith(":1.27")
+
+
+def test_secrets_in_an_error_are_masked() -> None:
+    remember_secret("hunter2hunter2")
+    try:
+        text = describe(
+            ImageUpdate(
+                ImageState.FAILED,
+                error=DockermgrError(ErrorCode.NETWORK_ERROR, "password hunter2hunter2"),
+            )
+        )
+    finally:
+        forget_secret("hunter2hunter2")
+    assert "password ***" in text

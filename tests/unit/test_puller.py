@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from dockermgr import retry, watchdog
+from dockermgr import locks, puller, retry, watchdog
 from dockermgr.cancellation import Cancellation
 from dockermgr.config import Config, ImageSpec, RetryConfig, TimeoutConfig
 from dockermgr.credentials import Credential, Credentials, EcrTokens
@@ -125,12 +126,12 @@ class FakeEngine:
         self._images: dict[str, LocalImage] = {}
         self._lock = threading.Lock()
 
-    def add(self, reference: Reference) -> LocalImage:
+    def add(self, reference: Reference, image_id: str = "sha256:id") -> LocalImage:
         """Has `reference` from now on."""
         digest = reference.digest or DIGEST
         tag = f"{reference.familiar_name}:{reference.effective_tag}"
         image = LocalImage(
-            "sha256:id",
+            image_id,
             100,
             (tag,) if reference.effective_tag else (),
             (f"{reference.familiar_name}@{digest}",),
@@ -138,6 +139,12 @@ class FakeEngine:
         )
         self._images[str(reference)] = image
         return image
+
+    def free_bytes(self) -> int | None:
+        return None
+
+    def layer_chains(self) -> list[list[str]]:
+        return []
 
     def platform(self) -> str:
         return PLATFORM
@@ -198,7 +205,15 @@ def request(
 class Way:
     """A puller over a fake engine, and what it reported."""
 
-    def __init__(self, folder: Path, engine: FakeEngine, config: Config | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        engine: FakeEngine,
+        config: Config | None = None,
+        *,
+        is_ours: bool = True,
+        was_reached: bool = True,
+    ) -> None:
         self.engine = engine
         self.aws = FakeAws()
         self.recorded: list[tuple[ImageRequest, LocalImage]] = []
@@ -207,8 +222,8 @@ class Way:
         self.listing = Listing(engine)
         memory = Memory(
             lambda *both: self.recorded.append(both),
-            is_ours=lambda _: True,
-            was_reached=lambda _: True,
+            is_ours=lambda _: is_ours,
+            was_reached=lambda _: was_reached,
         )
         self.puller = Puller(engine, credentials(self.aws), memory, ImageLocks(folder))
         self.puller.configure(config or Config(retry=QUICK))
@@ -496,9 +511,17 @@ def test_a_fresh_token_that_is_refused_too_is_final(tmp_path: Path) -> None:
 
 def test_a_registry_that_wants_a_login_and_has_none_is_final(tmp_path: Path) -> None:
     refused = failure(ErrorCode.DOCKER_LOGIN_ERROR, Retry.NEVER, refused=True)
-    way = Way(tmp_path, FakeEngine(refused))
+    way = Way(tmp_path, FakeEngine(refused), was_reached=False)
     assert way.ensure(request("quay.io/app:1")).error is refused
     assert (len(way.engine.pulls), way.aws.tokens) == (1, 0)
+
+
+def test_a_registry_that_served_us_before_is_believed_to_have_trouble(tmp_path: Path) -> None:
+    """Engine 20.10 says "unauthorized" for a 503 or 429 of a registry's first answer."""
+    refused = failure(ErrorCode.DOCKER_LOGIN_ERROR, Retry.NEVER, refused=True)
+    way = Way(tmp_path, FakeEngine(refused, pulled()), was_reached=True)
+    assert way.ensure(request("quay.io/app:1")).state is ImageState.READY
+    assert way.aws.tokens == 0
 
 
 def test_no_more_pulls_at_once_than_configured(tmp_path: Path) -> None:
@@ -541,3 +564,225 @@ def test_a_listing_is_asked_for_once_and_again_after_a_failure() -> None:
     reference = request().reference
     assert (listing.find(reference), listing.find(reference)) == (None, None)
     assert engine.listings == 2
+
+
+@pytest.mark.parametrize("retry", [Retry.LIMITED, Retry.UNTIL_MENDED])
+def test_always_never_makes_what_is_here_unusable(retry: Retry, tmp_path: Path) -> None:
+    error = failure(ErrorCode.DOCKER_PULL_ERROR, retry)
+    gone = failure(ErrorCode.DOCKER_PULL_ERROR, Retry.LIMITED)
+    engine = FakeEngine(error, gone)
+    wanted = request(policy=PullPolicy.ALWAYS)
+    present = engine.add(wanted.reference)
+    way = Way(tmp_path, engine)
+    update = way.ensure(wanted)
+    assert (update.state, update.image, update.error) == (ImageState.READY, present, gone)
+    assert update.digest == DIGEST
+    assert way.recorded == []
+
+
+def test_after_a_defect_of_ours_the_next_image_of_the_registry_is_pulled(tmp_path: Path) -> None:
+    def broken(stream: FakeStream) -> Iterator[Event]:
+        raise ValueError("a defect")
+
+    way = Way(tmp_path, FakeEngine(failure(), broken, pulled()))
+    with pytest.raises(ValueError, match="a defect"):
+        way.ensure(request())
+    assert way.ensure(request()).state is ImageState.READY
+
+
+def test_what_is_here_is_not_held_up_by_a_registry_that_is_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(puller, "CHECK_SECONDS", 0.02)
+    warned = threading.Event()
+
+    def late(stream: FakeStream) -> Iterator[Event]:
+        assert warned.wait(30)
+        yield from pulled()
+
+    engine = FakeEngine(late)
+    wanted = request(policy=PullPolicy.ALWAYS)
+    present = engine.add(wanted.reference)
+    way = Way(tmp_path, engine)
+
+    def release_when_warned(update: ImageUpdate) -> None:
+        way.updates.append(update)
+        if update.error is not None:
+            warned.set()
+
+    last = way.puller.ensure(wanted, way.listing, release_when_warned, way.cancellation)
+    (warning,) = [update for update in way.updates if update.error is not None]
+    assert (warning.state, warning.image, warning.digest) == (ImageState.READY, present, DIGEST)
+    assert warning.error is not None
+    assert warning.error.code is ErrorCode.NETWORK_ERROR
+    assert "docker.io has not answered for 0.02 s" in warning.error.message
+    # The question itself went on.
+    assert way.states == ["PULLING", "READY", "PULLING", "READY"]
+    assert (last.error, last.attempt, len(engine.pulls)) == (None, 1, 1)
+    assert not engine.streams[0].aborted.is_set()
+
+
+def test_what_is_not_here_is_not_ready_while_the_registry_is_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(puller, "CHECK_SECONDS", 0.01)
+    config = Config(retry=QUICK, timeouts=TimeoutConfig(first_byte_seconds=0.1))
+    way = Way(tmp_path, FakeEngine(silent, pulled()), config)
+    way.ensure(request(policy=PullPolicy.ALWAYS))
+    assert way.states == ["PULLING", "RETRYING", "PULLING", "READY"]
+    (stalled,) = [update.error for update in way.updates if update.error is not None]
+    assert stalled.code is ErrorCode.PULL_STALLED
+
+
+def of_another_architecture(engine: FakeEngine, wanted: ImageRequest) -> LocalImage:
+    """Puts what somebody else loaded in the place of `wanted`."""
+    engine.image_platform = "linux/arm64"
+    found = engine.add(wanted.reference)
+    engine.image_platform = PLATFORM
+    return found
+
+
+def test_an_image_of_another_architecture_is_replaced(tmp_path: Path) -> None:
+    engine, wanted = FakeEngine(), request()
+    of_another_architecture(engine, wanted)
+    way = Way(tmp_path, engine, is_ours=False)
+    update = way.ensure(wanted)
+    assert (update.state, update.error) == (ImageState.READY, None)
+    assert update.image is not None
+    assert update.image.platform == PLATFORM
+    assert len(engine.pulls) == 1
+
+
+@pytest.mark.parametrize("retry", [Retry.NEVER, Retry.LIMITED])
+def test_an_image_of_another_architecture_that_cannot_be_replaced_stays_usable(
+    retry: Retry, tmp_path: Path
+) -> None:
+    error = failure(ErrorCode.DOCKER_PULL_ERROR, retry)
+    engine, wanted = FakeEngine(error), request()
+    found = of_another_architecture(engine, wanted)
+    way = Way(tmp_path, engine, is_ours=False)
+    update = way.ensure(wanted)
+    assert (update.state, update.image, update.error) == (ImageState.READY, found, error)
+    assert way.recorded == []
+
+
+def test_never_takes_an_image_of_another_architecture_as_it_is(tmp_path: Path) -> None:
+    engine, wanted = FakeEngine(), request(policy=PullPolicy.NEVER)
+    found = of_another_architecture(engine, wanted)
+    update = Way(tmp_path, engine, is_ours=False).ensure(wanted)
+    assert (update.state, update.image, update.error) == (ImageState.READY, found, None)
+    assert engine.pulls == []
+
+
+def test_never_does_not_take_another_platform_than_was_asked_for(tmp_path: Path) -> None:
+    engine, wanted = FakeEngine(), request(policy=PullPolicy.NEVER, platform=PLATFORM)
+    of_another_architecture(engine, wanted)
+    assert Way(tmp_path, engine, is_ours=False).ensure(wanted).state is ImageState.FAILED
+
+
+def unresolved() -> DockermgrError:
+    return DockermgrError(ErrorCode.NETWORK_ERROR, "no such host", unresolved_name=True)
+
+
+def test_a_name_that_never_resolved_is_taken_for_a_typing_error(tmp_path: Path) -> None:
+    way = Way(tmp_path, FakeEngine(unresolved()), was_reached=False)
+    error = way.ensure(request("qauy.io/app:1")).error
+    assert error is not None
+    assert "did you mean quay.io?" in error.hint
+
+
+def test_a_name_that_resolved_before_is_no_typing_error(tmp_path: Path) -> None:
+    error = unresolved()
+    assert Way(tmp_path, FakeEngine(error)).ensure(request("qauy.io/app:1")).error is error
+
+
+class WatchedCancellation(Cancellation):
+    """Tells when somebody waits on it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waited_on = threading.Event()
+
+    def wait(self, seconds: float) -> None:
+        self.waited_on.set()
+        super().wait(seconds)
+
+
+def after_another_process(
+    folder: Path,
+    engine: FakeEngine,
+    wanted: ImageRequest,
+    finish: Callable[[], Iterable[Event]],
+) -> Way:
+    """The way of an image that another process was pulling, and that `finish` ended.
+
+    Two pullers with the same folder of locks are as good as two processes: the kernel's locks are
+    those of an opened file.
+    """
+    begun, go = threading.Event(), threading.Event()
+
+    def hold(stream: FakeStream) -> Iterator[Event]:
+        begun.set()
+        assert go.wait(30)
+        yield from finish()
+
+    engine.outcomes = [hold, pulled()]
+    other, way = Way(folder, engine), Way(folder, engine)
+    cancellation = way.cancellation = WatchedCancellation()
+    with ThreadPoolExecutor(2) as pool:
+        pulling = pool.submit(other.ensure, wanted)
+        assert begun.wait(30)
+        waiting = pool.submit(way.ensure, wanted)
+        assert cancellation.waited_on.wait(30)
+        go.set()
+        pulling.result(30)
+        assert waiting.result(30).state is ImageState.READY
+    return way
+
+
+@pytest.fixture
+def _look_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "LOOK_AGAIN_SECONDS", 0.005)
+
+
+@pytest.mark.usefixtures("_look_often")
+def test_what_another_process_pulled_is_taken_over(tmp_path: Path) -> None:
+    engine, wanted = FakeEngine(), request()
+
+    def finish() -> Iterable[Event]:
+        engine.add(wanted.reference)
+        return pulled()
+
+    way = after_another_process(tmp_path, engine, wanted, finish)
+    assert way.states == ["READY"]
+    assert len(engine.pulls) == 1
+    assert way.recorded == [(wanted, way.updates[-1].image)]
+
+
+@pytest.mark.usefixtures("_look_often")
+def test_what_another_process_failed_to_pull_is_pulled(tmp_path: Path) -> None:
+    engine, wanted = FakeEngine(), request()
+
+    def finish() -> Iterable[Event]:
+        raise failure(ErrorCode.DOCKER_IMAGE_NOT_VALID, Retry.NEVER)
+
+    way = after_another_process(tmp_path, engine, wanted, finish)
+    assert way.states == ["PULLING", "READY"]
+    assert len(engine.pulls) == 2
+
+
+@pytest.mark.usefixtures("_look_often")
+@pytest.mark.parametrize(("image_id", "pulls"), [("sha256:newer", 1), ("sha256:id", 2)])
+def test_always_takes_only_a_newer_image_over_from_another_process(
+    image_id: str, pulls: int, tmp_path: Path
+) -> None:
+    engine, wanted = FakeEngine(), request(policy=PullPolicy.ALWAYS)
+    engine.add(wanted.reference)
+
+    def finish() -> Iterable[Event]:
+        engine.add(wanted.reference, image_id)
+        return pulled()
+
+    way = after_another_process(tmp_path, engine, wanted, finish)
+    assert len(engine.pulls) == pulls
+    assert way.updates[-1].error is None

@@ -80,3 +80,14 @@ def test_the_root_handler_masks(secret: str, capsys: pytest.CaptureFixture[str])
         root.handlers[:], root.level = before
         for logger, level in zip(quieted, levels, strict=True):
             logger.setLevel(level)
+
+
+def test_a_secret_that_holds_other_ones_is_masked_as_a_whole() -> None:
+    secrets = ["abcd", "abcdefgh", "abcdefghijkl", "bcde"]
+    for secret in secrets:
+        remember_secret(secret)
+    try:
+        assert redact("abcdefghijkl") == MASK
+    finally:
+        for secret in secrets:
+            forget_secret(secret)

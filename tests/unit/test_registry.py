@@ -9,7 +9,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from dockermgr.registry import Registry, RegistryKind, classify, is_ecr, resembles_ecr
+from dockermgr.registry import (
+    Registry,
+    RegistryKind,
+    classify,
+    is_ecr,
+    known_host_like,
+    resembles_ecr,
+)
 
 ACCOUNT = "123456789012"
 
@@ -252,3 +259,38 @@ def test_long_hosts_are_answered_at_once(unit: str) -> None:
         assert resembles_ecr(host) in (True, False)
     # Milliseconds here; a pattern that backtracks would take hours, not a second.
     assert time.process_time() - started < 1.0
+
+
+@pytest.mark.parametrize(
+    ("host", "meant"),
+    [
+        ("dokcer.io", "docker.io"),
+        ("docker.com", "docker.io"),
+        ("Dokcer.IO", "docker.io"),
+        ("ghrc.io", "ghcr.io"),
+        ("qauy.io", "quay.io"),
+        ("grc.io", "gcr.io"),
+        ("registry.gitlab.co", "registry.gitlab.com"),
+        ("public.ecr.awz", "public.ecr.aws"),
+        ("mcr.microsoft.co", "mcr.microsoft.com"),
+    ],
+)
+def test_a_mistyped_host_is_recognized(host: str, meant: str) -> None:
+    assert known_host_like(host) == meant
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "",
+        "docker.io",
+        "DOCKER.io",
+        "gcr.io",
+        "ghcr.io",
+        "localhost:5000",
+        "registry.example.com",
+        f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com",
+    ],
+)
+def test_a_well_known_host_and_one_of_somebodys_own_are_not_mistyped(host: str) -> None:
+    assert known_host_like(host) is None

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -263,3 +264,35 @@ def test_elsewhere_the_home_is_where_the_system_keeps_state(
     monkeypatch.delenv("XDG_STATE_HOME")
     monkeypatch.setenv("HOME", "/home/somebody")
     assert home_folder() == Path("/home/somebody/.local/state/dockermgr")
+
+
+def damaged(folder: Path) -> Path:
+    return folder / f"{FILE_NAME}.damaged"
+
+
+def test_a_record_that_the_schema_refuses_is_no_damage(state: State, tmp_path: Path) -> None:
+    state.record_running("fingerprint")
+    broken: Any = None  # where the schema wants a number
+    state.record_pulled(PulledImage("reference", "component", "sha256:id", None, broken, 1.0))
+    assert state.pulled_images() == ()
+    assert state.has_run("fingerprint")
+    assert not damaged(tmp_path).exists()
+
+
+def test_a_newer_version_that_changed_our_tables_is_not_damage(tmp_path: Path) -> None:
+    path = tmp_path / FILE_NAME
+    with closing(sqlite3.connect(path)) as newer:
+        newer.execute("CREATE TABLE images (other)")
+        newer.execute("CREATE TABLE configurations_that_ran (other)")
+        newer.execute(f"PRAGMA user_version={SCHEMA_VERSION + 1}")
+        newer.commit()
+    assert_harmless(State(tmp_path))
+    assert path.exists()
+    assert not damaged(tmp_path).exists()
+
+
+def test_a_text_that_cannot_be_stored_is_harmless(state: State, tmp_path: Path) -> None:
+    state.record_running("\ud800")
+    assert not state.has_run("\ud800")
+    assert not damaged(tmp_path).exists()
+    assert_works(state)

@@ -266,3 +266,10 @@ def test_another_error_or_digest_is_a_change() -> None:
         (0.3, ImageUpdate(ImageState.READY, digest="sha256:a")),
         (0.4, ImageUpdate(ImageState.READY, digest="sha256:b")),
     ) == [0.0, 0.2, 0.3, 0.4]
+
+
+@pytest.mark.parametrize("letter", ['"', "é", "\x01", "😀"])
+def test_a_summary_of_long_problems_stays_small(letter: str) -> None:
+    engine = EngineStatus(error=error(letter * 5_000, letter * 5_000))
+    problems = [Problem("images[0]", letter * 1_000)] * 20
+    wire(summary_message(Origin("t" * 128, "c" * 128), (), engine, problems, 0))

@@ -146,3 +146,10 @@ def test_stopping_ends_the_children_and_whatever_comes_later(child: Path, tmp_pa
     assert len(ended) == 3
     with pytest.raises(Stopped):
         process.fetch("us-east-1", fips=False)
+
+
+def test_a_child_that_cannot_be_started_is_worth_another_attempt(child: Path) -> None:
+    assert not child.exists()
+    with pytest.raises(DockermgrError) as caught:
+        TokenProcess().fetch("us-east-1", fips=False)
+    assert caught.value.retry is Retry.LIMITED

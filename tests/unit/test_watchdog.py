@@ -109,3 +109,23 @@ def test_its_thread_lives_only_while_there_is_something_to_watch(clock: Clock) -
             with dog.watch(lambda: None):
                 assert dog._thread is thread
         join(dog)
+
+
+def test_what_cannot_be_ended_does_not_keep_it_from_ending_others(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    tried, ended = threading.Event(), threading.Event()
+
+    def broken() -> None:
+        tried.set()
+        raise ValueError("a defect")
+
+    dog = Watchdog(clock)
+    with dog.watch(broken) as first, dog.watch(ended.set) as second:
+        first.expect_within(1, "the first answer")
+        clock.now += 2
+        assert tried.wait(30)
+        second.expect_within(1, "more")
+        clock.now += 2
+        assert ended.wait(30)
+    assert "could not end what went silent reason=the first answer" in caplog.text
