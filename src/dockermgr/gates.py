@@ -74,11 +74,11 @@ class Gates:
             if self._gates.pop(name, None) is not None:
                 self._condition.notify_all()
 
-    def left(self, name: str) -> None:
+    def left(self, name: str, ticket: Ticket) -> None:
         """The attempt ended without showing whether it works: the next one may try."""
         with self._condition:
             gate = self._gates.get(name)
-            if gate is not None:
+            if gate is not None and ticket.first:
                 gate.somebody_tries = False
                 self._condition.notify_all()
 

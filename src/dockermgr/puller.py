@@ -135,7 +135,7 @@ class Puller:
             errand.gate_wait = self._gates.failed(ENGINE_GATE, ticket, error, self._config.retry)
             raise
         except BaseException:
-            self._gates.left(ENGINE_GATE)
+            self._gates.left(ENGINE_GATE, ticket)
             raise
 
     def _present(self, errand: Errand, listing: Listing) -> LocalImage | None:
@@ -173,7 +173,7 @@ class Puller:
         except DockermgrError as error:
             error = self._explained(error, errand.request.registry)
             if error.code in ENGINE_CODES:
-                self._gates.left(host)
+                self._gates.left(host, ticket)
                 entry = Ticket(ticket.entered_at, first=False)
                 errand.gate_wait = self._gates.failed(ENGINE_GATE, entry, error, self._config.retry)
             elif error.registry_wide and not errand.heard_of:
@@ -182,7 +182,7 @@ class Puller:
                 self._gates.succeeded(host)
             raise error from None
         except BaseException:  # Stopped, or a defect of ours: the others must not wait for this one
-            self._gates.left(host)
+            self._gates.left(host, ticket)
             raise
         self._gates.succeeded(host)
         return image

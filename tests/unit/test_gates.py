@@ -109,7 +109,7 @@ def test_what_has_not_failed_is_open_to_everybody(gates: Gates, clock: Clock) ->
     for _ in range(3):
         assert enter(gates) == Ticket(clock.now, first=False)
         gates.succeeded("registry")
-        gates.left("registry")
+        gates.left("registry", Ticket(clock.now, first=False))
 
 
 def test_who_comes_to_a_closed_gate_is_told_why_and_for_how_long(
@@ -210,14 +210,30 @@ def test_a_first_one_that_leaves_hands_over_to_the_next(
 ) -> None:
     wait = close(gates, clock)
     clock.now += wait
-    assert enter(gates).first
+    inside = enter(gates)
+    assert inside.first
     visitors = [Visitor(gates, pool) for _ in range(5)]
     waiting = {visitor.ticket for visitor in visitors}
     for _ in visitors:
-        gates.left("registry")
+        gates.left("registry", inside)
         (next_one,), waiting = first_of(waiting)
-        assert next_one.result().first
+        inside = next_one.result()
+        assert inside.first
     assert not waiting
+
+
+def test_a_straggler_that_leaves_lets_no_second_one_through(
+    gates: Gates, clock: Clock, pool: ThreadPoolExecutor
+) -> None:
+    straggler = enter(gates)
+    clock.now += close(gates, clock)
+    first = enter(gates)
+    assert first.first
+    second = Visitor(gates, pool)
+    gates.left("registry", straggler)
+    assert not second.ticket.done()
+    gates.succeeded("registry")
+    assert not second.ticket.result(10).first
 
 
 def test_who_is_cancelled_behind_a_closed_gate_or_behind_the_first_one_stops(
@@ -227,14 +243,15 @@ def test_who_is_cancelled_behind_a_closed_gate_or_behind_the_first_one_stops(
     for first_is_inside in (False, True):
         if first_is_inside:
             clock.now += wait
-            assert enter(gates).first
+            first = enter(gates)
+            assert first.first
         visitor = Visitor(gates, pool)
         if not first_is_inside:
             visitor.wait_until_told()
         visitor.cancellation.cancel()
         with pytest.raises(Stopped):
             visitor.ticket.result(30)
-    gates.left("registry")
+    gates.left("registry", first)
     assert enter(gates).first
 
 
@@ -242,6 +259,6 @@ def test_other_gates_are_not_touched(gates: Gates, clock: Clock) -> None:
     wait = close(gates, clock)
     assert not enter(gates, "another registry").first
     gates.succeeded("another registry")
-    gates.left("another registry")
+    gates.left("another registry", Ticket(clock.now, first=False))
     clock.now += wait
     assert enter(gates).first
