@@ -20,13 +20,14 @@ from tests.sandbox.aws import Fault
 from tests.sandbox.device import ECR_HOST
 from tests.sandbox.images import large_image, push_image, random_layer
 from tests.sandbox.ipc import PublishedMessage, StateReport
+from tests.sandbox.processes import wait_until
 from tests.sandbox.registry import Credentials
 from tests.sandbox.tes import CREDENTIALS_PATH, TesFault
 
 pytestmark = pytest.mark.timeout(180)
 
 IMAGE = f"docker:{ECR_HOST}/app/one:1"
-QUICK = {"retry": {"initialSeconds": 0.5, "maxSeconds": 1}}
+QUICK = {"retry": {"initialSeconds": 0.1, "maxSeconds": 0.1}}
 """Retries often: the tests are about whether, the unit tests of `retry` about when."""
 
 
@@ -50,6 +51,11 @@ def states(harness: Harness, image: str = IMAGE) -> list[str]:
     """The states that were said of an image, repetitions (progress) left out."""
     said = [m["state"] for m in harness.messages(IMAGE_TOPIC) if m["image"] == image]
     return [state for at, state in enumerate(said) if at == 0 or said[at - 1] != state]
+
+
+def token_fetched(harness: Harness) -> None:
+    """Returns when AWS has been asked for a token."""
+    wait_until(lambda: bool(harness.device.aws.calls("GetAuthorizationToken")), "a token")
 
 
 @pytest.fixture
@@ -132,9 +138,7 @@ def test_tes_that_starts_after_the_manager_is_waited_for(
 def test_a_stale_tes_address_is_named_when_time_runs_out(harness: Harness, free_port: int) -> None:
     uri = f"http://localhost:{free_port}{CREDENTIALS_PATH}"
 
-    done = harness.run(
-        "pull", "--timeout", "4", IMAGE, AWS_CONTAINER_CREDENTIALS_FULL_URI=uri
-    )
+    done = harness.run("pull", "--timeout", "3", IMAGE, AWS_CONTAINER_CREDENTIALS_FULL_URI=uri)
 
     assert done.code == 4
     assert "CREDENTIAL_ENDPOINT_SERVER_ERROR" in done.err
@@ -173,11 +177,10 @@ def test_each_trouble_of_tes_is_told_in_its_own_words_and_tried_again(
         running(harness)
 
 
-def test_a_slow_tes_is_no_trouble(each_harness: Harness) -> None:
+def test_a_slow_tes_is_no_trouble(harness: Harness) -> None:
     """The Java nucleus lets a caller wait up to 30 s; botocore alone would give up after 2 s."""
-    harness = each_harness
     push_image(harness.device.ecr, "app/one", "1")
-    harness.core.tes.fault = TesFault.slow(4)
+    harness.core.tes.fault = TesFault.slow(2.5)
 
     with harness.service({"images": [IMAGE]}):
         assert harness.wait_for_image(IMAGE, "READY")["attempt"] == 1
@@ -207,9 +210,7 @@ def test_a_denied_token_fails_at_once_and_a_restart_after_the_mend_brings_the_im
 ) -> None:
     push_image(harness.device.ecr, "app/one", "1")
     push_image(harness.device.public, "library/tool", "1.0")
-    harness.device.aws.fail(
-        "GetAuthorizationToken", 400, "AccessDeniedException", times=math.inf
-    )
+    harness.device.aws.fail("GetAuthorizationToken", 400, "AccessDeniedException", times=math.inf)
     startup = {"onFailure": "continue"}
 
     with harness.service({"images": [IMAGE, "docker:tool:1.0"], "startup": startup}) as process:
@@ -303,7 +304,7 @@ def test_a_token_that_expires_in_the_middle_of_a_queue_is_replaced_without_a_fai
     old_keys = harness.core.tes.credentials.access_key_id
 
     with harness.service({"images": [first]}):
-        harness.wait_for_image(first, "PULLING")
+        token_fetched(harness)
         new_keys = harness.core.tes.rotate().access_key_id
         harness.wait_for_image(first, "READY")
         harness.device.ecr.credentials = Credentials("AWS", "the-next-token")
@@ -323,7 +324,7 @@ def test_keys_that_rotate_while_pulling_are_no_trouble(harness: Harness) -> None
     push_image(harness.device.ecr, "app/one", "1", layers=large_image())
 
     with harness.service({"images": [IMAGE]}):
-        harness.wait_for_image(IMAGE, "PULLING")
+        token_fetched(harness)
         for _ in range(3):
             harness.core.tes.rotate()
         harness.wait_for_image(IMAGE, "READY")

@@ -18,6 +18,9 @@ from tests.sandbox.engine import Engine
 from tests.sandbox.processes import SYSTEM_PATH, SandboxError, require_programs
 
 _DOCKER_26 = Path(__file__).resolve().parents[2] / "build" / "engines" / "docker-26"
+_CGROUPS = Path("/sys/fs/cgroup")
+_CGROUP_PARENT = "libpod_parent"
+"""Where Podman without systemd has its containers; version 4.3 knows no setting for it."""
 
 
 class Variant(str, Enum):
@@ -129,11 +132,14 @@ class Podman(Engine):
         policy.write_text(json.dumps({"default": [{"type": "insecureAcceptAnything"}]}))
 
     def _clean_up(self) -> None:
-        # All Podmans of the machine share the parent, so that goes only container by container.
+        # Podmans of the machine share the parent, so these go one by one.
         data = Path(str(self.config["data-root"]))
         for container in data.glob("overlay-containers/*"):
             for kind in ("libpod", "libpod-conmon"):
-                box.remove_cgroups(f"/libpod_parent/{kind}-{container.name}")
+                box.remove_cgroups(f"/{_CGROUP_PARENT}/{kind}-{container.name}")
+        others = [*_CGROUPS.glob(f"{_CGROUP_PARENT}/*"), *_CGROUPS.glob(f"*/{_CGROUP_PARENT}/*")]
+        if not any(entry.is_dir() for entry in others):
+            box.remove_cgroups(f"/{_CGROUP_PARENT}")
 
     def tags(self) -> set[str]:
         """The names of all its images, as Docker writes them; Podman itself writes them out."""

@@ -226,7 +226,8 @@ def test_a_straggler_that_leaves_lets_no_second_one_through(
     gates: Gates, clock: Clock, pool: ThreadPoolExecutor
 ) -> None:
     straggler = enter(gates)
-    clock.now += close(gates, clock)
+    wait = close(gates, clock)
+    clock.now += wait
     first = enter(gates)
     assert first.first
     second = Visitor(gates, pool)
