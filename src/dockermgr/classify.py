@@ -1,7 +1,8 @@
 """From the texts of engines and registries to errors that know whether to try again.
 
 The engine hands on what a registry said as text and little more, so this table is the one place
-where text is looked at. Shapes: Docker Engine 20.10 (classic store) and 26.1 (containerd store).
+where text is looked at. Shapes: Docker Engine 20.10 (classic store), 26.1 (containerd store),
+Podman 4.3.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ _RULES: tuple[_Rule, ...] = (
         "free some space on the disk that holds the engine's data (docker system df)",
     ),
     _rule(
-        r"error unmarshalling content|invalid character '<'|\(text/html\) from remote",
+        r"error unmarshalling content|invalid character '<'|\(text/html\) from remote"
+        r"|unexpected media type text/html",
         ErrorCode.NETWORK_ERROR,
         Retry.UNTIL_MENDED,
         "something answers in the registry's place, with a web page: a captive portal or a proxy",
@@ -64,7 +66,7 @@ _RULES: tuple[_Rule, ...] = (
     _rule(
         r"no matching manifest for|no match for platform|does not match the specified platform"
         r"|image operating system .* cannot be used|cannot parse platform|invalid platform"
-        r"|unknown operating system or architecture",
+        r"|unknown operating system or architecture|no image found in (?:manifest list|image index)",
         ErrorCode.IMAGE_PLATFORM_MISMATCH,
         Retry.NEVER,
         "publish the image for this device's platform, or set `platform` on the image",
@@ -87,16 +89,31 @@ _RULES: tuple[_Rule, ...] = (
         r"|incorrect username or password|denied: not authorized|security token included in the request"
         # ECR answers 400 to a token that is none, and 403 to one of another account.
         r"|login attempt to \S+ failed with status: 40[013]"
-        # The containerd store does not say why: an expired token looks like this.
-        r"|unexpected status from HEAD request to \S+ 403|" + _free("401|unauthorized"),
+        r"|bearer token: invalid status code from registry 403|" + _free("401|unauthorized"),
         ErrorCode.DOCKER_LOGIN_ERROR,
         Retry.NEVER,
         "the registry refused the credentials, or wants some and has none",
         credentials_refused=True,
     ),
     _rule(
-        r"(?:filesystem layer|image config) verification failed|digest did not match|unexpected commit digest"
-        r"|manifest verification failed|does not match digest|mismatched digest",
+        # containerd asks for a manifest with HEAD, and is told no reason.
+        r"unexpected status from (?:HEAD|GET|POST) request to \S+ 403",
+        ErrorCode.DOCKER_LOGIN_ERROR,
+        Retry.NEVER,
+        "the registry refused the credentials, or they may not read this image: for ECR, allow"
+        " ecr:BatchGetImage in the policy of the device's token exchange role",
+        credentials_refused=True,
+    ),
+    _rule(
+        r"unexpected commit digest",
+        ErrorCode.IMAGE_DIGEST_MISMATCH,
+        Retry.LIMITED,
+        "what arrived is not what the registry announced; a proxy in between may be altering it. The"
+        " engine keeps the damaged download until it is started again (systemctl restart docker)",
+    ),
+    _rule(
+        r"(?:filesystem layer|image config) verification failed|digest did not match"
+        r"|manifest verification failed|does not match (?:provided manifest )?digest|mismatched digest",
         ErrorCode.IMAGE_DIGEST_MISMATCH,
         Retry.LIMITED,
         "what arrived is not what the registry announced; a proxy in between may be altering it",
@@ -152,7 +169,8 @@ _RULES: tuple[_Rule, ...] = (
     ),
     _rule(
         r"layers from manifest don't match|mediatype in manifest should be"
-        r"|unsupported media type|unsupported schema|unknown blob|invalid checksum digest format"
+        r"|unsupported media type|unsupported image-specific operation on artifact"
+        r"|unsupported schema|unknown blob|invalid checksum digest format"
         r"|\bv1 .* not supported",
         ErrorCode.DOCKER_IMAGE_NOT_VALID,
         Retry.NEVER,

@@ -28,6 +28,8 @@ class Desired:
     problems: tuple[Problem, ...]
     complete: bool
     """False: the nucleus could not hand over a part, which is not the same as its being empty."""
+    refused: bool
+    """That part, or a dependent's images: the nucleus may be able to another time."""
 
 
 class DesiredSource:
@@ -37,6 +39,7 @@ class DesiredSource:
         self._link = link
         self._component = component
         self._followed: set[str] = set()
+        self._last: dict[str, tuple[ImageSpec, ...]] = {}
 
     def follow(self) -> None:
         """On a new connection: changes of our own configuration are told from now on."""
@@ -47,12 +50,19 @@ class DesiredSource:
         """Everything as it is now."""
         raw, refused = self._read_own()
         config, problems = parse_config(raw)
-        dependents: dict[str, tuple[ImageSpec, ...]] = {}
+        unread = refused
         for component in config.components:
-            dependents[component], more = self._read_dependent(component)
-            problems += more
+            try:
+                self._last[component], more = self._read_dependent(component)
+                problems += more
+            except NucleusRefused as error:
+                # Nobody else's images wait for these, and those read before stay wanted.
+                unread += (_unreadable(f"{component}:dockerImages", error),)
+        dependents = {name: self._last.get(name, ()) for name in config.components}
         images = desired_images(self._component, config.images, dependents)
-        return Desired(config, images, problems + refused, complete=not refused)
+        return Desired(
+            config, images, problems + unread, complete=not refused, refused=bool(unread)
+        )
 
     def _read_own(self) -> tuple[object, tuple[Problem, ...]]:
         try:
@@ -65,13 +75,7 @@ class DesiredSource:
             try:
                 found[key] = self._link.get_configuration(None, (key,))
             except NucleusRefused as error:
-                refused.append(
-                    Problem(
-                        key,
-                        f"the nucleus cannot hand this value over ({error}); Lite allows"
-                        " 10,000 bytes and 255 values: make it smaller",
-                    )
-                )
+                refused.append(_unreadable(key, error))
         return found, tuple(refused)
 
     def _read_dependent(self, component: str) -> tuple[tuple[ImageSpec, ...], tuple[Problem, ...]]:
@@ -81,3 +85,11 @@ class DesiredSource:
         raw = self._link.get_configuration(component, ("dockerImages",))
         specs, problems = parse_dependent_images(raw)
         return specs, tuple(Problem(f"{component}:{p.path}", p.message) for p in problems)
+
+
+def _unreadable(path: str, error: NucleusRefused) -> Problem:
+    return Problem(
+        path,
+        f"the nucleus cannot hand this value over ({error}); Lite allows"
+        " 10,000 bytes and 255 values: make it smaller",
+    )

@@ -11,6 +11,8 @@ import binascii
 import json
 import os
 import sys
+import threading
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_SECONDS = 15
 READ_TIMEOUT_SECONDS = 30
 """botocore's 60 s each would make a lost packet look like a hang; the caller tries again anyway."""
+
+PARENT_VARIABLE = "DOCKERMGR_PARENT"
+"""The process id of who started the child."""
+PARENT_LOOK_SECONDS = 1.0
 
 _THROTTLING = frozenset({"ThrottlingException", "Throttling", "TooManyRequestsException",
                          "RequestLimitExceeded", "LimitExceededException"})  # fmt: skip
@@ -135,13 +141,14 @@ def _from_client_error(error: Any, region: str) -> DockermgrError:
 
 
 def _from_botocore_error(error: Exception, region: str) -> DockermgrError:
+    from botocore.exceptions import ConnectionError as UnreachableError  # not HTTPClientError's kin
     from botocore.exceptions import (
         HTTPClientError,
         NoCredentialsError,
         PartialCredentialsError,
     )
 
-    if isinstance(error, HTTPClientError):
+    if isinstance(error, HTTPClientError | UnreachableError):
         return DockermgrError(
             ErrorCode.NETWORK_ERROR,
             f"ECR in {region} cannot be reached: {error}",
@@ -165,6 +172,8 @@ def _from_botocore_error(error: Exception, region: str) -> DockermgrError:
 
 def main(arguments: Sequence[str]) -> int:
     """The child: `<region> [--fips]` → one JSON object on standard output; always exit 0 when it said why."""
+    if parent := os.environ.get(PARENT_VARIABLE):
+        threading.Thread(target=_end_with, args=(int(parent),), daemon=True).start()
     try:
         token = fetch_token(arguments[0], fips="--fips" in arguments[1:])
         answer: dict[str, object] = {
@@ -183,6 +192,13 @@ def main(arguments: Sequence[str]) -> int:
         }
     sys.stdout.write(json.dumps(answer))
     return 0
+
+
+def _end_with(parent: int) -> None:
+    """A parent that was killed cannot end us, and the nucleus may keep us waiting for a minute."""
+    while os.getppid() == parent:
+        time.sleep(PARENT_LOOK_SECONDS)
+    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -201,7 +201,22 @@ class NucleusLink:
         client = self._client
         if client is None:
             raise NucleusUnavailable("not connected")
-        return operation(client).result(CALL_TIMEOUT_SECONDS)
+        try:
+            answer = operation(client).result(CALL_TIMEOUT_SECONDS)
+        except Exception as error:
+            self._note_silence(error)
+            raise
+        self._mute_calls = 0
+        return answer
+
+    def _note_silence(self, error: Exception) -> None:
+        """A connection on which nothing is answered is given up: a new one may work."""
+        if isinstance(error, TimeoutError) or type(error).__name__ == "TimeoutError":
+            self._mute_calls += 1
+            if self._mute_calls >= MUTE_LIMIT:
+                log.warning("the nucleus does not answer calls=%d", self._mute_calls)
+                self._watch.lost = True
+                self._wake()
 
     def _put(self, key: str, operation: Callable[[Any], Any]) -> None:
         with self._condition:
@@ -220,7 +235,10 @@ class NucleusLink:
                     log.warning("no IPC connection attempts=%d error=%s", failures, _words(error))
             else:
                 failures = 0
-                self._serve(client)
+                try:
+                    self._serve(client)
+                except Exception:  # nobody else would connect again
+                    log.exception("the IPC link broke, connecting again")
             first, longest = RECONNECT_SECONDS
             pause = min(longest, first * 2 ** min(failures, 10)) * random.uniform(0.5, 1)  # noqa: S311
             with self._condition:
@@ -244,9 +262,9 @@ class NucleusLink:
             self._client = client
             self._mute_calls = 0
         log.info("connected to the nucleus")
-        self._listen_for_requests(client)
-        self._listener.connected()
         try:
+            self._listen_for_requests(client)
+            self._listener.connected()
             while self._wait_for_work():
                 self._send_one(client)
         finally:
@@ -273,11 +291,7 @@ class NucleusLink:
             self._not_sent(key, operation, error)
 
     def _not_sent(self, key: str, operation: Callable[[Any], Any], error: Exception) -> None:
-        if isinstance(error, TimeoutError) or type(error).__name__ == "TimeoutError":
-            self._mute_calls += 1
-            if self._mute_calls >= MUTE_LIMIT:
-                log.warning("the nucleus does not answer calls=%d", self._mute_calls)
-                self._watch.lost = True
+        self._note_silence(error)
         subject = key.partition(" ")[0]
         if subject not in self._complained and not self._watch.lost:
             self._complained.add(subject)
@@ -294,12 +308,13 @@ class NucleusLink:
                     )
 
     def _listen_for_requests(self, client: Any) -> None:
-        future, _ = client.subscribe_to_topic_async(
-            topic=self._status_request_topic,
-            on_stream_event=lambda _: self._listener.status_requested(),
-            on_stream_error=_keep_stream,
-        )
         try:
+            # A connection that is closed by now raises at once, not in the future.
+            future, _ = client.subscribe_to_topic_async(
+                topic=self._status_request_topic,
+                on_stream_event=lambda _: self._listener.status_requested(),
+                on_stream_error=_keep_stream,
+            )
             future.result(CALL_TIMEOUT_SECONDS)
         except Exception as error:  # noqa: BLE001  # requests are a convenience
             if self._status_request_topic not in self._complained:

@@ -46,6 +46,15 @@ class PullProgress:
     def __init__(self) -> None:
         self._layers: dict[str, _Layer] = {}
         self._percent = 0
+        self._finished = False
+        self._is_docker = False
+        self.receiving = False
+        """Bytes were coming when the last event was said: silence from here on is a dead connection.
+
+        After any other event it may be slow storage: containerd's store and Podman extract without a
+        word, containerd's also before the first word of a layer, after a kill in the midst of it.
+        Podman says of a layer that it is complete only when it is extracted, too: so never true there.
+        """
         self.digest: str | None = None
         """What the engine said the name stands for, once it has said so."""
 
@@ -54,12 +63,26 @@ class PullProgress:
         status = event.get("status")
         if not isinstance(status, str):
             return
+        # Only Docker begins with it.
+        self._is_docker = self._is_docker or status.startswith("Pulling from")
+        self.receiving = self._is_docker and status == "Downloading"
         if status.startswith("Digest: "):
             self.digest = status.removeprefix("Digest: ").strip()
             return
         layer_id = event.get("id")
         if isinstance(layer_id, str) and not status.startswith("Pulling from"):
             self._feed_layer(self._layers.setdefault(layer_id, _Layer()), status, event)
+
+    def finish(self) -> None:
+        """The stream has ended, and no error was in it: all is here.
+
+        Docker 26 with containerd's store and Podman say nothing of extraction, and of layers that
+        were here before: their last words are `Download complete`.
+        """
+        self._finished = True
+        for layer in self._layers.values():
+            layer.downloaded_bytes = layer.total_bytes
+            layer.download_share = layer.extract_share = 1.0
 
     @staticmethod
     def _feed_layer(layer: _Layer, status: str, event: Mapping[str, object]) -> None:
@@ -95,8 +118,9 @@ class PullProgress:
         layers = [layer for layer in self._layers.values() if not layer.present]
         total = sum(layer.total_bytes for layer in layers)
         downloaded = sum(min(layer.downloaded_bytes, layer.total_bytes) for layer in layers)
-        self._percent = max(self._percent, self._percent_of(layers))
-        return Progress(self._stage(layers), downloaded, total, self._percent)
+        self._percent = 100 if self._finished else max(self._percent, self._percent_of(layers))
+        stage = Stage.COMPLETE if self._finished else self._stage(layers)
+        return Progress(stage, downloaded, total, self._percent)
 
     @staticmethod
     def _percent_of(layers: list[_Layer]) -> int:

@@ -12,7 +12,7 @@ from dockermgr.credentials import Credential
 from dockermgr.errors import DockermgrError, ErrorCode, Retry
 from dockermgr.image import ImageRequest
 from dockermgr.images import LocalImage, LocalImages
-from dockermgr.progress import Progress, PullProgress, Stage
+from dockermgr.progress import Progress, PullProgress
 from dockermgr.reference import Reference
 from dockermgr.watchdog import Watchdog, Watched
 
@@ -76,12 +76,15 @@ class Pull:
             self._cancellation.calling(stream.abort),
         ):
             self._expect(watched, self._timeouts.first_byte_seconds, "the first answer")
+            said: dict[object, Mapping[str, object]] = {}
             try:
                 for event in stream.events(request.reference, credential, request.platform):
                     progress.feed(event)
-                    now = progress.progress
-                    on_progress(now)
-                    self._expect_next(watched, now.stage)
+                    on_progress(progress.progress)
+                    # containerd's store says the same of a layer ten times a second, bytes or not.
+                    if said.get(event.get("id")) != event:
+                        said[event.get("id")] = event
+                        self._expect_next(watched, progress)
             except DockermgrError as error:
                 self._cancellation.check()
                 if watched.expired:
@@ -93,14 +96,14 @@ class Pull:
         self._cancellation.check()
         if watched.expired:
             raise _stalled(request, watched)
+        progress.finish()
+        on_progress(progress.progress)
         return self._verified(request, progress)
 
-    def _expect_next(self, watched: Watched, stage: Stage) -> None:
-        # Slow storage may extract for minutes without a word; a silent download is a dead connection.
-        downloading = stage in {Stage.RESOLVING, Stage.DOWNLOADING}
+    def _expect_next(self, watched: Watched, progress: PullProgress) -> None:
         timeouts = self._timeouts
-        limit = timeouts.stall_seconds if downloading else timeouts.extract_stall_seconds
-        self._expect(watched, limit, f"more while {stage.value}")
+        limit = timeouts.stall_seconds if progress.receiving else timeouts.extract_stall_seconds
+        self._expect(watched, limit, f"more while {progress.progress.stage.value}")
 
     def _expect(self, watched: Watched, limit_seconds: float, what: str) -> None:
         watched.expect_within(limit_seconds, what)
@@ -127,13 +130,23 @@ class Pull:
                 hint="something between this device and the registry alters what is downloaded",
                 retry=Retry.LIMITED,
             )
-        if not image.fits(request.platform):
+        if not image.fits(request.platform) and not self._is_one_of_several(image):
             raise DockermgrError(
                 ErrorCode.IMAGE_PLATFORM_MISMATCH,
                 f"{request.reference} is for {image.platform}, not for {request.platform}",
                 hint="publish the image for that platform, or correct `platform`",
             )
         return image
+
+    def _is_one_of_several(self, image: LocalImage) -> bool:
+        """Whether the image may hold the wanted platform as well as the one that the engine tells.
+
+        containerd's store (there an image's id is its digest) keeps the platforms of one name side by
+        side, and tells of the machine's own where that is among them. The engine pulled the wanted one
+        without an error, so it is there.
+        """
+        ids = {entry.rpartition("@")[2] for entry in image.repo_digests}
+        return image.image_id in ids and image.fits(self._engine.platform())
 
 
 def _stalled(request: ImageRequest, watched: Watched) -> DockermgrError:

@@ -37,6 +37,9 @@ COALESCE_SECONDS = 0.3
 COALESCE_LIMIT_SECONDS = 2.0
 """But apply at least that often while changes keep coming."""
 READ_AGAIN_SECONDS = 2.0
+REFUSALS_LIMIT = 5
+"""A nucleus that is just starting refuses what it hands over seconds later; one that refuses this
+often in a row means it."""
 SUMMARY_INTERVAL_SECONDS = 1.0
 FLUSH_SECONDS = 1.0
 """SIGTERM is to end the service within 2 s."""
@@ -56,6 +59,7 @@ class Service:
         self._config: Config | None = None
         self._problems: tuple[Problem, ...] = ()
         self._complete = True
+        self._refusals = 0
         self._changes_since: float | None = None
         self._engine_status = EngineStatus()
         self._running = False
@@ -162,6 +166,12 @@ class Service:
             log.warning("cannot read the configuration, trying again error=%s", error)
             self._at("configuration", READ_AGAIN_SECONDS)
             return
+        self._refusals = self._refusals + 1 if desired.refused else 0
+        if 0 < self._refusals < REFUSALS_LIMIT:
+            self._at("configuration", READ_AGAIN_SECONDS)
+            if self._config is None:
+                log.warning("the nucleus does not hand the configuration over yet, trying again")
+                return
         for problem in desired.problems:
             if problem not in self._problems:
                 log.error("COMPONENT_CONFIGURATION_NOT_VALID %s", problem)

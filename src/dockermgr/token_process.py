@@ -9,7 +9,7 @@ import sys
 import threading
 from pathlib import Path
 
-from dockermgr.ecr import EcrToken
+from dockermgr.ecr import PARENT_VARIABLE, EcrToken
 from dockermgr.errors import DockermgrError, ErrorCode, Retry, Stopped
 
 TIMEOUT_SECONDS = 120.0
@@ -70,7 +70,11 @@ def _environment() -> dict[str, str]:
     """The child finds this very package and what it needs, also in the unpacked artifact."""
     here = str(Path(__file__).resolve().parent.parent)
     inherited = os.environ.get("PYTHONPATH")
-    return {**os.environ, "PYTHONPATH": f"{here}{os.pathsep}{inherited}" if inherited else here}
+    return {
+        **os.environ,
+        "PYTHONPATH": f"{here}{os.pathsep}{inherited}" if inherited else here,
+        PARENT_VARIABLE: str(os.getpid()),
+    }
 
 
 def _parse(output: bytes, complaint: bytes) -> EcrToken:

@@ -138,7 +138,7 @@ def test_tes_that_starts_after_the_manager_is_waited_for(
 def test_a_stale_tes_address_is_named_when_time_runs_out(harness: Harness, free_port: int) -> None:
     uri = f"http://localhost:{free_port}{CREDENTIALS_PATH}"
 
-    done = harness.run("pull", "--timeout", "3", IMAGE, AWS_CONTAINER_CREDENTIALS_FULL_URI=uri)
+    done = harness.run("pull", "--timeout", "2", IMAGE, AWS_CONTAINER_CREDENTIALS_FULL_URI=uri)
 
     assert done.code == 4
     assert "CREDENTIAL_ENDPOINT_SERVER_ERROR" in done.err
@@ -147,9 +147,7 @@ def test_a_stale_tes_address_is_named_when_time_runs_out(harness: Harness, free_
 
 TES_TROUBLES = [
     (TesFault.status(403, "TES responded with expired"), "HTTP 403", "AUTH_FAILURE"),
-    (TesFault.status(404), "HTTP 404", "AUTH_FAILURE"),
     (TesFault.status(500, "Failed to get connection"), "HTTP 500", "SERVER_ERROR"),
-    (TesFault.status(503), "HTTP 503", "SERVER_ERROR"),
     (TesFault.status(504), "HTTP 504", "SERVER_ERROR"),
     (TesFault.null_body(), "answered null", "SERVER_ERROR"),
     (TesFault.garbage(), "not JSON", "SERVER_ERROR"),
@@ -235,7 +233,6 @@ def test_a_denied_token_fails_at_once_and_a_restart_after_the_mend_brings_the_im
     ("status", "aws_code", "code", "hint"),
     [
         (400, "ThrottlingException", "THROTTLING_ERROR", "AWS limits the rate"),
-        (500, "ServerException", "GET_ECR_CREDENTIAL_ERROR", "ECR has trouble of its own"),
         (503, "ServiceUnavailable", "GET_ECR_CREDENTIAL_ERROR", "ECR has trouble of its own"),
         (400, "ExpiredTokenException", "GET_ECR_CREDENTIAL_ERROR", "clock"),
     ],
@@ -318,15 +315,3 @@ def test_a_token_that_expires_in_the_middle_of_a_queue_is_replaced_without_a_fai
     assert [call.access_key for call in calls] == [old_keys, new_keys]
     assert states(harness, first) == ["QUEUED", "PULLING", "READY"]
     assert states(harness, second) == ["QUEUED", "PULLING", "READY"]
-
-
-def test_keys_that_rotate_while_pulling_are_no_trouble(harness: Harness) -> None:
-    push_image(harness.device.ecr, "app/one", "1", layers=large_image())
-
-    with harness.service({"images": [IMAGE]}):
-        token_fetched(harness)
-        for _ in range(3):
-            harness.core.tes.rotate()
-        harness.wait_for_image(IMAGE, "READY")
-
-    assert states(harness) == ["QUEUED", "PULLING", "READY"]

@@ -138,7 +138,7 @@ class Podman(Engine):
             for kind in ("libpod", "libpod-conmon"):
                 box.remove_cgroups(f"/{_CGROUP_PARENT}/{kind}-{container.name}")
         others = [*_CGROUPS.glob(f"{_CGROUP_PARENT}/*"), *_CGROUPS.glob(f"*/{_CGROUP_PARENT}/*")]
-        if not any(entry.is_dir() for entry in others):
+        if not any(entry.name.startswith("libpod") for entry in others):
             box.remove_cgroups(f"/{_CGROUP_PARENT}")
 
     def tags(self) -> set[str]:

@@ -62,3 +62,29 @@ def test_nothing_to_download_counts_nothing(name: str) -> None:
 def test_the_digest_is_the_manifests(name: str, digest: str) -> None:
     progress, _ = replay(name)
     assert progress.digest == digest
+
+
+@pytest.mark.parametrize("name", ["fresh", "large", "partly_present", "all_layers_present"])
+def test_the_end_of_the_stream_is_the_end(name: str) -> None:
+    progress, seen = replay(name)
+    progress.finish()
+    last = seen[-1]
+    assert progress.progress == Progress(
+        Stage.COMPLETE, last.downloaded_bytes, last.total_bytes, 100
+    )
+
+
+def test_silence_is_a_dead_connection_only_while_bytes_come() -> None:
+    progress = PullProgress()
+    receiving = []
+    for line in (STREAMS / "containerd_fresh.jsonl").read_text(encoding="utf-8").splitlines():
+        progress.feed(json.loads(line))
+        receiving.append(progress.receiving)
+    assert receiving == [False] * 5 + [True] * 3 + [False] * 6
+
+
+def test_podman_is_given_time_to_extract() -> None:
+    progress = PullProgress()
+    for status in ("Pulling fs layer", "Downloading"):
+        progress.feed({"id": "a", "status": status, "progressDetail": {"current": 1, "total": 2}})
+    assert not progress.receiving

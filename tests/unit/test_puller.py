@@ -413,6 +413,9 @@ def test_a_pull_that_says_nothing_is_ended_and_tried_again(
     assert all(stream.closed for stream in way.engine.streams)
 
 
+DOCKER_BEGINS: Event = {"status": "Pulling from library/app", "id": "1"}
+
+
 @pytest.mark.parametrize(
     ("event", "timeouts", "says"),
     [
@@ -442,12 +445,25 @@ def test_each_stage_has_its_own_patience(
     event: dict[str, object], timeouts: TimeoutConfig, says: str, tmp_path: Path
 ) -> None:
     way = Way(
-        tmp_path, FakeEngine(then_silent(event), pulled()), Config(retry=QUICK, timeouts=timeouts)
+        tmp_path,
+        FakeEngine(then_silent(DOCKER_BEGINS, event), pulled()),
+        Config(retry=QUICK, timeouts=timeouts),
     )
     assert way.ensure(request()).attempt == 2
     (stalled,) = [update.error for update in way.updates if update.error is not None]
     assert stalled.code is ErrorCode.PULL_STALLED
     assert says in stalled.message
+
+
+def test_an_engine_that_repeats_itself_has_stalled(tmp_path: Path) -> None:
+    def outcome(stream: FakeStream) -> Iterator[Event]:
+        yield DOCKER_BEGINS
+        while not stream.aborted.wait(0.01):
+            yield layer("Downloading", 1, 2)
+        raise failure(ErrorCode.DOCKER_SERVICE_UNAVAILABLE)
+
+    config = Config(retry=QUICK, timeouts=TimeoutConfig(stall_seconds=0.1))
+    assert Way(tmp_path, FakeEngine(outcome, pulled()), config).ensure(request()).attempt == 2
 
 
 @pytest.mark.parametrize("outcome", [silent, silent_then_ended])

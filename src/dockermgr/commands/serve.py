@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import queue
 import signal
 import sys
 import threading
@@ -16,7 +17,7 @@ HELP = "run as the Greengrass component (started by the nucleus)"
 
 DEFAULT_COMPONENT = "io.dockermgr.DockerApplicationManager"
 STATUS_REQUEST_TOPIC = "dockermgr/requests/status"
-STOP_SECONDS = 1.7
+STOP_SECONDS = 1.5
 """Threads that wait for the engine or the nucleus may not hold up the end: SIGTERM ends us within 2 s."""
 
 
@@ -42,18 +43,27 @@ def run(arguments: argparse.Namespace) -> int:
         return ExitCode.USAGE
 
     received: list[int] = []
+    # Not join: after a signal's handler it waits on. And put is safe in a handler, Event.set is not.
+    over: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
         received.append(number)
         serving.stop()
+        over.put(None)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     codes: list[int] = []
-    loop = threading.Thread(target=lambda: codes.append(serving.run()), name="loop", daemon=True)
+
+    def serve() -> None:
+        try:
+            codes.append(serving.run())
+        finally:
+            over.put(None)
+
+    loop = threading.Thread(target=serve, name="loop", daemon=True)
     loop.start()
-    while loop.is_alive() and not received:
-        loop.join(3600)
+    over.get()
     loop.join(STOP_SECONDS)
     logging.getLogger(__name__).info("ended signal=%s", received[0] if received else None)
     if received:
