@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # The device in a box needs namespaces of its own, which only root may make.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env)
 # What the product does with an engine: run on other engines, too.
-ENGINE_TESTS := tests/integration/test_pull.py tests/integration/test_service.py
+ENGINE_TESTS := tests/integration/test_pull.py tests/integration/test_service.py tests/integration/test_engine_variants.py
 STAMP := $(VENV)/.installed
 
 .PHONY: help setup check test test-slow test-engines demo build lock clean

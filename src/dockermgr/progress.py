@@ -35,7 +35,7 @@ class _Layer:
     downloaded_bytes: int = 0
     download_share: float = 0.0
     extract_share: float = 0.0
-    extracting: bool = False
+    downloading: bool = False
     present: bool = False
     """Was here before: takes no part in the sums."""
 
@@ -48,13 +48,6 @@ class PullProgress:
         self._percent = 0
         self._finished = False
         self._is_docker = False
-        self.receiving = False
-        """Bytes were coming when the last event was said: silence from here on is a dead connection.
-
-        After any other event it may be slow storage: containerd's store and Podman extract without a
-        word, containerd's also before the first word of a layer, after a kill in the midst of it.
-        Podman says of a layer that it is complete only when it is extracted, too: so never true there.
-        """
         self.digest: str | None = None
         """What the engine said the name stands for, once it has said so."""
 
@@ -65,13 +58,22 @@ class PullProgress:
             return
         # Only Docker begins with it.
         self._is_docker = self._is_docker or status.startswith("Pulling from")
-        self.receiving = self._is_docker and status == "Downloading"
         if status.startswith("Digest: "):
             self.digest = status.removeprefix("Digest: ").strip()
             return
         layer_id = event.get("id")
         if isinstance(layer_id, str) and not status.startswith("Pulling from"):
             self._feed_layer(self._layers.setdefault(layer_id, _Layer()), status, event)
+
+    @property
+    def receiving(self) -> bool:
+        """Bytes of some layer were coming: silence from here on is a dead connection.
+
+        Else it may be slow storage: containerd's store and Podman extract without a word, containerd's
+        also before the first word of a layer, after a kill in the midst of it. Podman says of a layer
+        that it is complete only when it is extracted, too: so never true there.
+        """
+        return self._is_docker and any(layer.downloading for layer in self._layers.values())
 
     def finish(self) -> None:
         """The stream has ended, and no error was in it: all is here.
@@ -91,6 +93,7 @@ class PullProgress:
         # The containerd store counts extraction in seconds and says so in `units`.
         if isinstance(detail, Mapping) and not detail.get("units"):
             current, total = _as_count(detail.get("current")), _as_count(detail.get("total"))
+        layer.downloading = status == "Downloading"
         if status == "Downloading":
             layer.total_bytes = max(layer.total_bytes, total)
             layer.downloaded_bytes = current
@@ -99,12 +102,10 @@ class PullProgress:
             layer.downloaded_bytes = layer.total_bytes
             layer.download_share = 1.0
         elif status == "Extracting":
-            layer.extracting = True
             layer.total_bytes = max(layer.total_bytes, total)
             layer.downloaded_bytes, layer.download_share = layer.total_bytes, 1.0
             layer.extract_share = max(layer.extract_share, _share(current, total))
         elif status == "Pull complete":
-            layer.extracting = False
             layer.downloaded_bytes = layer.total_bytes
             layer.download_share = layer.extract_share = 1.0
         elif status == "Already exists":

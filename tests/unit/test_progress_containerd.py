@@ -80,7 +80,7 @@ def test_silence_is_a_dead_connection_only_while_bytes_come() -> None:
     for line in (STREAMS / "containerd_fresh.jsonl").read_text(encoding="utf-8").splitlines():
         progress.feed(json.loads(line))
         receiving.append(progress.receiving)
-    assert receiving == [False] * 5 + [True] * 3 + [False] * 6
+    assert receiving == [False] * 5 + [True] * 6 + [False] * 3
 
 
 def test_podman_is_given_time_to_extract() -> None:
