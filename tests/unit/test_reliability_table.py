@@ -13,7 +13,7 @@ README = (PROJECT / "README.md").read_text(encoding="utf-8")
 ROWS = [line for line in TABLE.splitlines() if line.startswith("|") and "`test_" in line]
 
 
-def tests_in(pattern: str) -> set[str]:
+def functions_in(pattern: str) -> set[str]:
     found: set[str] = set()
     for file in (PROJECT / "tests" / "integration").glob(pattern):
         found.update(re.findall(r"^def (test_\w+)", file.read_text(encoding="utf-8"), re.MULTILINE))
@@ -23,12 +23,12 @@ def tests_in(pattern: str) -> set[str]:
 def test_each_row_names_a_test_that_there_is() -> None:
     named = [re.findall(r"`(test_\w+)`", row) for row in ROWS]
     assert all(len(names) == 1 for names in named)
-    assert {name for (name,) in named} <= tests_in("test_*.py")
+    assert {name for (name,) in named} <= functions_in("test_*.py")
 
 
 def test_each_fault_test_has_a_row() -> None:
     named = set(re.findall(r"`(test_\w+)`", TABLE))
-    assert tests_in("test_faults_*.py") <= named
+    assert functions_in("test_faults_*.py") <= named
 
 
 def test_the_codes_in_the_table_are_codes_that_there_are() -> None:
