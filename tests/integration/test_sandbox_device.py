@@ -62,7 +62,9 @@ def docker_command(device: Device, *arguments: str, stdin: str = "") -> str:
 
 
 def test_private_ecr_wants_a_login(fresh_device: Device) -> None:
-    image = images.push_image(fresh_device.ecr, "private/app", "1")
+    # Not seen before: the engine remembers manifests, and asks for none twice.
+    layers = [images.random_layer("wants a login", 1000)]
+    image = images.push_image(fresh_device.ecr, "private/app", "1", layers=layers)
 
     assert "no basic auth credentials" in pull_error(fresh_device.engine, image.reference)
     wrong = Credentials(ECR_USER, "wrong")

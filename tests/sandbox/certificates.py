@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
+import itertools
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,6 +48,7 @@ class CertificateAuthority:
     def __init__(self, folder: Path, name: str = "sandbox") -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
+        self._numbers = itertools.count(1)
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{name} test authority")])
         self._key = ec.generate_private_key(ec.SECP256R1())
         public = self._key.public_key()
@@ -76,8 +78,10 @@ class CertificateAuthority:
             )
             .sign(self._key, hashes.SHA256())
         )
+        # A number, so that a certificate for the same names replaces none that is in use.
+        stem = f"{names[0]}-{next(self._numbers)}"
         issued = Certificate(
-            self._folder / f"{names[0]}.crt", self._folder / f"{names[0]}.key", self.bundle
+            self._folder / f"{stem}.crt", self._folder / f"{stem}.key", self.bundle
         )
         issued.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         issued.key.write_bytes(
