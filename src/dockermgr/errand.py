@@ -63,11 +63,6 @@ class Errand:
             on_failure=self._will_retry,
         )
 
-    @property
-    def is_first_attempt(self) -> bool:
-        """Whether nothing was tried before."""
-        return self._attempt == 1
-
     def _wait_seconds(self, error: DockermgrError, failures: int) -> float:
         # At a closed gate the waiting is done there, where another image's success ends it.
         if self.gate_wait is not None:
@@ -85,7 +80,7 @@ class Errand:
             return
         self._told = error
         log.warning(
-            "will try again image=%s attempt=%d in_s=%.1f error=%s",
+            "waiting image=%s attempt=%d next_in_s=%.1f error=%s",
             self.request.uri, self._attempt, wait_seconds, error,
         )  # fmt: skip
         # What is here runs, also when nobody can say whether there is something newer.
