@@ -248,8 +248,8 @@ def test_a_read_only_folder_is_harmless(present: bool) -> None:
 
 
 def test_the_component_says_where_its_home_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DOCKERMGR_HOME", "/work/folder")
-    assert home_folder() == Path("/work/folder")
+    monkeypatch.setenv("DOCKERMGR_HOME", "/srv/folder")
+    assert home_folder() == Path("/srv/folder")
 
 
 def test_elsewhere_the_home_is_where_the_system_keeps_state(
