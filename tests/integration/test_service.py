@@ -192,8 +192,12 @@ def test_a_configuration_that_once_ran_never_costs_the_manager(harness: Harness)
 
 def test_on_failure_continue_runs_without_the_image(harness: Harness) -> None:
     configuration = {"images": ["docker:tool:absent"], "startup": {"onFailure": "continue"}}
-    with harness.service(configuration):
+    with harness.service(configuration) as process:
         running(harness)
+        assert process.running
+
+    assert harness.messages(IMAGE_TOPIC)[-1]["state"] == "FAILED"
+    assert harness.ipc.states == [(MANAGER, "RUNNING")]
 
 
 def test_changes_are_followed_without_a_restart(each_harness: Harness) -> None:
@@ -321,6 +325,9 @@ def test_update_state_is_said_until_it_is_taken(harness: Harness) -> None:
     harness.ipc.fail_operation("UpdateState", "ServiceError", times=1)
     with harness.service():
         running(harness)
+
+    said = [call.error for call in harness.ipc.calls if call.operation == "UpdateState"]
+    assert said == ["ServiceError", None]
 
 
 def test_a_status_request_is_answered_at_once(each_harness: Harness) -> None:
