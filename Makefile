@@ -18,7 +18,9 @@ setup: $(STAMP)  ## The Debian packages and the Python environment that everythi
 $(STAMP): requirements/dev.lock pyproject.toml tools/packages.sh
 	$(AS_ROOT) sh tools/packages.sh
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
+	# The lock names every package: pip's own look for dependencies would ask for the newest `coverage[toml]`.
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/dev.lock
+	$(BIN)/pip check
 	touch $@
 
 check: setup  ## Formatting, lint and types
