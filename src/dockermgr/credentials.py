@@ -185,7 +185,7 @@ class Credentials:
         configured = self._registries.get(registry.host)
         if configured is not None and configured.secret_arn:
             return _from_secret(registry.host, configured.secret_arn, self._read_secret)
-        if configured is not None:
+        if configured is not None and configured.username:
             return _from_file(registry.host, configured)
         return self._public_token() if registry.kind is RegistryKind.ECR_PUBLIC else None
 

@@ -66,7 +66,7 @@ class RegistryClient:
         self._origin = origin_of(f"https://{DOCKER_HUB_API if is_hub else registry.host}")
         self._parts = contextlib.ExitStack()
         self._transport = self._parts.enter_context(
-            Transport(trust(reference.registry), timeout_seconds)
+            Transport(trust(reference.registry, insecure=registry.insecure), timeout_seconds)
         )
         if cancellation is not None:
             self._parts.enter_context(cancellation.calling(self._transport.abort))
@@ -87,8 +87,8 @@ class RegistryClient:
 
     def get(self, path: str, accept: str, limit_bytes: int) -> Answer:
         """What the registry has at `path` of the repository. Raises `ManifestUnavailable`."""
-        if self._origin.is_loopback and self._origin.scheme == "https":
-            self._origin = self._open_loopback(self._origin)
+        if self._registry.insecure or self._origin.is_loopback:
+            self._origin = self._open_insecure(self._origin)
         origin = self._origin
         target = urllib.parse.quote(f"/v2/{self._repository}/{path}", safe="/:")
         answer = self._ask(origin, target, accept, self._authorization, limit_bytes)
@@ -106,8 +106,10 @@ class RegistryClient:
             raise ManifestUnavailable(f"{origin.authority} answered HTTP {answer.status}")
         return answer
 
-    def _open_loopback(self, origin: Origin) -> Origin:
-        """Without TLS where there is none, as the engine, and on this very machine only."""
+    def _open_insecure(self, origin: Origin) -> Origin:
+        """Without TLS where there is none: as the engine does it, for the same registries."""
+        if origin.scheme == "http":
+            return origin
         try:
             self._transport.connection(origin)
         except ManifestUnavailable:
@@ -132,7 +134,7 @@ class RegistryClient:
     def _token(self, challenge: Challenge) -> str | None:
         url = token_url(challenge, self._repository)
         realm = origin_of(url)
-        if realm.scheme != "https":
+        if realm.scheme != "https" and realm != self._origin:
             return None
         if self._credential is not None and not may_have_credential(
             self._registry, self._origin, realm

@@ -65,10 +65,17 @@ def origin_of(url: str) -> Origin:
     return Origin(scheme, host, port or _DEFAULT_PORTS[scheme])
 
 
-def trust(registry: str) -> ssl.SSLContext:
-    """Verifies servers by the system's authorities, and those of the engine for `registry`."""
+def trust(registry: str, *, insecure: bool = False) -> ssl.SSLContext:
+    """Verifies servers by the system's authorities, and those of the engine for `registry`.
+
+    With `insecure` it verifies nothing.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return context
     paths = ssl.get_default_verify_paths()
     if paths.capath and paths.openssl_cafile_env not in os.environ and _is_hashed(paths.capath):
         # OpenSSL then reads the one file that it needs; the whole bundle takes 1.3 MB, for good.

@@ -23,7 +23,8 @@ from dockermgr.image import ImageState, ImageUpdate
 from dockermgr.images import LocalImages
 from dockermgr.ipc import Lifecycle, NucleusLink, NucleusUnavailable
 from dockermgr.jobs import Job
-from dockermgr.puller import Listing, Puller
+from dockermgr.listing import Listing
+from dockermgr.puller import Puller
 from dockermgr.reader import Problem
 from dockermgr.reconcile import Wanted, plan
 from dockermgr.reporter import Identity, Reporter

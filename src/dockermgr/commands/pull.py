@@ -59,8 +59,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Pulls all URIs, several at once; the exit code speaks for the worst of them."""
     from dockermgr.assembly import assemble  # the docker SDK costs 70 ms
     from dockermgr.batch import Batch
+    from dockermgr.listing import Listing
     from dockermgr.output import output_for
-    from dockermgr.puller import Listing
     from dockermgr.redact import configure_logging, redact
 
     configure_logging(logging.DEBUG if arguments.verbose else logging.CRITICAL)
