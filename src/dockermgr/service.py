@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 from dockermgr import disk
 from dockermgr.config import Config
@@ -19,6 +20,7 @@ from dockermgr.desired import Desired, DesiredSource
 from dockermgr.engine import Engine
 from dockermgr.engine_watch import EngineWatch
 from dockermgr.errors import DockermgrError, ExitCode
+from dockermgr.handover import hand_over
 from dockermgr.image import ImageState, ImageUpdate
 from dockermgr.images import LocalImages
 from dockermgr.ipc import Lifecycle, NucleusLink, NucleusUnavailable
@@ -49,11 +51,14 @@ FLUSH_SECONDS = 1.0
 class Service:
     """Runs until `stop`, or until a first configuration proves wrong."""
 
-    def __init__(self, identity: Identity, engine: Engine, puller: Puller, state: State) -> None:
+    def __init__(
+        self, identity: Identity, engine: Engine, puller: Puller, state: State, home: Path
+    ) -> None:
         self._identity = identity
         self._engine = engine
         self._puller = puller
         self._state = state
+        self._home = home
         self._events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._due: dict[str, float] = {}
         self._jobs: dict[Wanted, Job] = {}
@@ -188,6 +193,7 @@ class Service:
         config = self._config = desired.config
         self._complete = desired.complete
         self._puller.configure(config)
+        hand_over(self._home, desired.raw)
         self._reporter.configure(config.status)
         actions = plan(self._jobs, desired.images)
         for wanted in actions.stop:

@@ -11,6 +11,7 @@ from tests.sandbox.certificates import CertificateAuthority
 from tests.sandbox.device import ECR_HOST, ECR_PUBLIC_HOST, OTHER_HOST
 from tests.sandbox.faults.rules import BLOBS, Fault
 from tests.sandbox.images import push_image, random_layer
+from tests.sandbox.ipc import StateReport
 from tests.sandbox.registry import Registry
 
 pytestmark = pytest.mark.timeout(150)
@@ -193,3 +194,25 @@ def test_an_engine_that_was_not_told_of_an_insecure_registry_is_named(harness: H
         retrying = harness.wait_for_image(image, "RETRYING")
 
     assert "insecure-registries in the engine's daemon.json" in retrying["error"]["hint"]
+
+
+def test_the_command_line_keeps_to_the_components_configuration(
+    harness: Harness, mirror: Registry
+) -> None:
+    push_image(harness.device.public, "app/one", "1", layers=layers("commanded"))
+    push_image(mirror, "app/one", "1", layers=layers("commanded"))
+    configuration = {
+        **mirrored(MIRROR_HOST),
+        "images": [],
+        "allowedRegistries": [ECR_PUBLIC_HOST],
+    }
+    with harness.service(configuration):
+        harness.ipc.wait_for(StateReport, lambda report: report.state == "RUNNING")
+
+    pulled = harness.run("pull", IMAGE)
+    forbidden = harness.run("pull", "docker:nginx:1")
+
+    assert pulled.code == 0, pulled.err
+    assert (blobs_from(mirror) >= 1, blobs_from(harness.device.public)) == (True, 0)
+    assert forbidden.code == 3
+    assert "REGISTRY_NOT_ALLOWED" in forbidden.out + forbidden.err
