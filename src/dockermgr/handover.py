@@ -6,6 +6,7 @@ also when the nucleus or the service is away.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections.abc import Mapping
@@ -42,7 +43,8 @@ def hand_over(home: Path, raw: object) -> None:
         temporary.replace(home / FILE_NAME)
     except (OSError, TypeError, ValueError) as error:
         log.warning("the command line will not see this configuration error=%s", error)
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def taken_over(home: Path) -> Config:

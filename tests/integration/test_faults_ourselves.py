@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from dockermgr.handover import FILE_NAME as HANDED_OVER
 from dockermgr.state import FILE_NAME, State
 from tests.integration.harness import IMAGE_TOPIC, MANAGER, Harness
 from tests.sandbox import box
@@ -338,7 +339,7 @@ def _kill_at_random_instants(harness: Harness, rounds: int) -> None:
     assert "damaged" not in log
     assert "Traceback" not in log
     wait_until(lambda: not processes_of(harness), "the end of all children", 10)
-    kept = {"locks", *(FILE_NAME + suffix for suffix in ("", "-wal", "-shm"))}
+    kept = {"locks", HANDED_OVER, *(FILE_NAME + suffix for suffix in ("", "-wal", "-shm"))}
     assert {file.name for file in harness.home.iterdir()} <= kept
     with contextlib.closing(sqlite3.connect(harness.home / FILE_NAME)) as database:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
