@@ -43,7 +43,8 @@ if sys.version_info < (3, 14):
     assert zstd.decompress(zstd.compress(b"abc")) == b"abc"
 for name, module in list(sys.modules.items()):
     if name.partition(".")[0] in ("awscrt", "_awscrt", "awsiot", "boto3", "docker", "tenacity",
-                                  "yaml", "backports", "urllib3", "requests", "certifi", "idna", "charset_normalizer"):
+                                  "yaml", "backports", "urllib3", "requests", "certifi",
+                                  "idna", "charset_normalizer"):
         assert not getattr(module, "__file__", None) or module.__file__.startswith(sys.argv[1]), name
 print("all there")
 """
