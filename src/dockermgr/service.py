@@ -95,7 +95,7 @@ class Service:
         """Serves until stopped. Returns the exit code."""
         self._link = link
         self._source = DesiredSource(link, self._identity.component)
-        self._reporter = Reporter(self._identity, link)
+        self._reporter = Reporter(self._identity, link, self._home)
         watch = EngineWatch(
             self._engine,
             on_status=lambda status: self._events.put(lambda: self._engine_is(status)),
@@ -199,6 +199,7 @@ class Service:
         for wanted in actions.stop:
             log.info("no longer wanted image=%s component=%s", wanted.uri, wanted.component)
             self._jobs.pop(wanted).cancel()
+            self._reporter.forget(wanted)
         listing = Listing(self._engine)
         for wanted in actions.start:
             self._begin(wanted, listing)
@@ -266,6 +267,7 @@ class Service:
             return
         self._reporter.image(wanted, update)
         self._pace_cloud()
+        self._at("word", SUMMARY_INTERVAL_SECONDS)
         if update.state is not ImageState.PULLING or update.progress is None:
             self._at("summary", SUMMARY_INTERVAL_SECONDS)
             self._evaluate()
@@ -278,6 +280,10 @@ class Service:
                 engine = replace(engine, free_bytes=disk.free_bytes(engine.data_root))
             self._reporter.summary(states, engine, self._problems)
             self._pace_cloud()
+            self._at("word", 0)
+
+    def _due_word(self) -> None:
+        self._reporter.leave_word()
 
     def _due_heartbeat(self) -> None:
         # Lite forgets the subscription to a key that a deployment resets: look for ourselves, too.
