@@ -9,7 +9,7 @@ import sys
 from dockermgr import __version__
 from dockermgr.errors import ExitCode
 
-COMMANDS = ("parse", "pull", "serve")
+COMMANDS = ("credentials", "parse", "pull", "serve")
 
 
 def main(argv: list[str] | None = None) -> int:
