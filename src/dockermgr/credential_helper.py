@@ -74,9 +74,8 @@ def store(request: str) -> None:
     try:
         server_url = str(json.loads(request)["ServerURL"])
     except (ValueError, KeyError, TypeError):
-        raise NotKeptError(
-            "the request is not JSON with a ServerURL"
-        ) from None  # it has a password
+        # From None: the password is in the request.
+        raise NotKeptError("the request is not JSON with a ServerURL") from None
     if not is_ecr(registry_of(server_url).kind):
         raise NotKeptError(
             f"{PROGRAM} keeps no passwords, and {server_url} is not Amazon ECR:"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from dockermgr import credential_helper
 from dockermgr.cli import main
 from dockermgr.commands import credentials
 from dockermgr.credential_helper import PROGRAM
@@ -125,6 +126,14 @@ def test_the_list_of_a_damaged_configuration_is_an_error(
     assert f"{tmp_path}/.docker/config.json: it is damaged" in capsys.readouterr().out
 
 
+def test_pips_command_answers_as_well(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", [PROGRAM, "list"])
+    assert credential_helper.main() == 0
+    assert capsys.readouterr().out == "{}\n"
+
+
 # --- config.json ---------------------------------------------------------------------------------
 
 
@@ -194,9 +203,8 @@ def test_what_is_not_understood_or_anothers_is_left_alone(
 
     assert (config.read_bytes(), config.stat()) == (content, before)
     err = capsys.readouterr().err
-    assert err.startswith(f"dockermgr: {config}: ")
+    assert err.startswith(f"dockermgr: {config} was not changed: ")
     assert reason in err
-    assert "nothing was changed" in err
 
 
 def test_what_is_no_file_is_not_replaced_by_one(tmp_path: Path) -> None:
@@ -249,7 +257,7 @@ def test_where_it_cannot_be_put_there_it_is_said_how_and_nothing_is_changed(
 
     err = capsys.readouterr().err
     assert f"run `sudo ln -sf {work} {link}`, or have {work.parent} in PATH" in err
-    assert "nothing was changed" in err
+    assert "/.docker/config.json was not changed" in err
     assert not (tmp_path / ".docker").exists()
 
 

@@ -66,13 +66,12 @@ def run(arguments: argparse.Namespace) -> int:
             after = uninstalled(before, arguments.hosts)
         if after != before:
             _write(path, after)
-    except OSError as error:
-        print(f"dockermgr: {error}; nothing was changed", file=sys.stderr)
-        return ExitCode.USAGE
-    except DockerConfigError as error:
-        print(f"dockermgr: {path}: {error}; nothing was changed", file=sys.stderr)
+    except (DockerConfigError, OSError) as error:
+        print(f"dockermgr: {path} was not changed: {error}", file=sys.stderr)
         return ExitCode.USAGE
     print(f"{path}: {'changed' if after != before else 'nothing to change'}")
+    if arguments.verb == "uninstall" and LINK.is_symlink():
+        print(f"{LINK}: left, other users may need it; else remove it")
     return ExitCode.DONE
 
 
@@ -117,7 +116,7 @@ def _config_file(folder: str) -> Path:
 
 
 def _read(path: Path) -> str:
-    """Its text, empty if it is not there. Raises OSError."""
+    """Its text, empty if it is not there. Raises DockerConfigError and OSError."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise DockerConfigError("it is not a file")
