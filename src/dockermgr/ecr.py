@@ -158,7 +158,7 @@ def _from_botocore_error(error: Exception, region: str) -> DockermgrError:
     if isinstance(error, NoCredentialsError | PartialCredentialsError):
         return DockermgrError(
             ErrorCode.GET_ECR_CREDENTIAL_ERROR,
-            "there are no AWS credentials",
+            "there are no AWS credentials: AWS_CONTAINER_CREDENTIALS_FULL_URI is not set",
             hint="run inside Greengrass with a dependency on aws.greengrass.TokenExchangeService,"
             " or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
         )
