@@ -474,8 +474,8 @@ def test_no_secret_shows_anywhere_in_success_and_in_failure(
         try:
             harness.wait_for_image(PRIVATE, "READY")
             harness.wait_for_image(other, "READY")
-            harness.device.ecr.credentials = Credentials("AWS", "another")
-            registry.credentials = Credentials("robot", "another")
+            harness.device.ecr.credentials = Credentials("AWS", "another-password")
+            registry.credentials = Credentials("robot", "another-password")
             harness.device.engine.remove_images()
             for fault in (TesFault.status(403, "denied"), TesFault.garbage()):
                 harness.core.tes.fault = fault
