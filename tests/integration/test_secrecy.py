@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import math
 import shutil
 from collections.abc import Callable
 
@@ -16,7 +17,9 @@ from tests.integration.harness import MANAGER, STATUS_TOPIC, Harness
 from tests.integration.sandbox_ipc.client import connected
 from tests.sandbox.aws import ECR_PASSWORD
 from tests.sandbox.core import Core
-from tests.sandbox.device import Device
+from tests.sandbox.device import ECR_HOST, Device
+from tests.sandbox.faults.rules import BLOBS, Fault
+from tests.sandbox.images import push_image, random_layer
 from tests.sandbox.ipc import Dialect
 from tests.sandbox.secrets import SECRETS
 
@@ -115,3 +118,22 @@ def test_a_secret_that_shows_is_found(fresh_device: Device, leak: Callable[[Harn
     shutil.rmtree(fresh_device.folder / "home" / ".docker", ignore_errors=True)
 
     assert SECRETS.end_test() == [expected]
+
+
+@pytest.mark.parametrize("fault", ["no name", "no answer"])
+def test_the_signature_of_a_layers_address_does_not_show(harness: Harness, fault: str) -> None:
+    """containerd's errors name the whole address. Should it show, the test ends with an error."""
+    push_image(harness.device.ecr, "app/one", "1", layers=[random_layer(fault, 200_000)])
+    proxy = harness.device.put_https_between(harness.device.ecr)
+    proxy.redirects_blobs = True
+    if fault == "no name":
+        harness.device.dns.names.pop(proxy.blob_host)
+    else:
+        proxy.inject(Fault(BLOBS, host=proxy.blob_host, drop=True, times=math.inf))
+    image = f"docker:{ECR_HOST}/app/one:1"
+
+    with harness.service({"images": [image]}):
+        error = harness.wait_for_image(image, "RETRYING")["error"]
+
+    assert error["code"] == "NETWORK_ERROR"
+    assert SECRETS.names_in(b"?X-Amz-Signature=sandbox") != []
