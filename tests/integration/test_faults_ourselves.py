@@ -24,7 +24,7 @@ from tests.sandbox import box
 from tests.sandbox.device import ECR_HOST
 from tests.sandbox.images import large_image, push_image
 from tests.sandbox.ipc import Call, PublishedMessage, StateReport
-from tests.sandbox.processes import Process, wait_until
+from tests.sandbox.processes import Process, child_of, wait_until
 from tests.sandbox.registry import Credentials
 from tests.sandbox.secrets import SECRETS
 from tests.sandbox.tes import TesFault
@@ -348,7 +348,7 @@ def _kill_at_random_instants(harness: Harness, rounds: int) -> Counter[str]:
         before = len(process.log_text())
         process.start()
         time.sleep(chance.uniform(0, 1.2 * whole_way))
-        fetching = len(processes_of(harness)) > 1
+        fetching = child_of(process.pid) is not None
         process.kill()
         stage = _stage(process.log_text()[before:])
         hit[f"{stage}, a token being fetched" if fetching else stage] += 1
