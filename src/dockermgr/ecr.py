@@ -73,7 +73,7 @@ def fetch_token(region: str, *, fips: bool = False, away: str = "") -> EcrToken:
     `away` is the endpoint that could not be reached the last time, if so.
     Raises GET_ECR_CREDENTIAL_ERROR, THROTTLING_ERROR, NETWORK_ERROR or a CREDENTIAL_ENDPOINT code.
     """
-    # What is known without boto3 comes first: starting that takes most of a second of a small CPU.
+    # What can be known without boto3 comes first: to start that costs more than all of the rest.
     keys = _keys()
     if away:
         _check_reachable(away, region)

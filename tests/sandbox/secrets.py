@@ -8,6 +8,7 @@ the secret.
 from __future__ import annotations
 
 import base64
+import binascii
 import contextlib
 import json
 import re
@@ -36,12 +37,17 @@ class Secrets:
         self._findings: dict[str, None] = {}
 
     def add(self, name: str, secret: str, *, lasting: bool = False) -> None:
-        """From now on `secret` must not show, until `end_test` or, when it is `lasting`, for ever."""
+        """From now on `secret` must not show, until `end_test` or, when it is `lasting`, for ever.
+
+        What is lasting stays so, also when it is added by another name later.
+        """
         if len(secret) < LEAST_LENGTH:
             raise ValueError(f"{name} has less than {LEAST_LENGTH} characters: take a longer one")
-        self._names.update(dict.fromkeys(_forms(secret), name))
         if lasting:
             self._lasting.add(name)
+        for form in _forms(secret):
+            if lasting or self._names.get(form) not in self._lasting:
+                self._names[form] = name
 
     def add_document(self, name: str, document: str | bytes) -> None:
         """A secret of Secrets Manager: the whole of it and, in JSON, its `password`."""
@@ -54,8 +60,9 @@ class Secrets:
         """The tokens in an answer to GetAuthorizationToken: base64 of user name and password."""
         for token in _ECR_TOKEN.findall(answer):
             self.add("an ECR authorization token", token.decode())
-            login = base64.b64decode(token).decode()
-            self.add("the password of an ECR token", login.partition(":")[2])
+            with contextlib.suppress(binascii.Error):  # a test's garbage
+                login = base64.b64decode(token).decode("latin-1")
+                self.add("the password of an ECR token", login.partition(":")[2])
 
     def names_in(self, written: bytes) -> list[str]:
         """The names of the secrets that show there."""

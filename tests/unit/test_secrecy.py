@@ -59,6 +59,7 @@ def test_findings_name_secret_and_place_and_are_told_once(secrets: Secrets) -> N
 def test_only_lasting_secrets_are_known_in_the_next_test(secrets: Secrets) -> None:
     secrets.add("one", "of-this-test")
     secrets.add("other", "of-all-tests", lasting=True)
+    secrets.add("the same by another name", "of-all-tests")
     secrets.end_test()
     assert secrets.names_in(b"of-this-test of-all-tests") == ["other"]
 
