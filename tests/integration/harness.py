@@ -17,6 +17,7 @@ from dockermgr import snapshot
 from tests.sandbox.core import Core
 from tests.sandbox.ipc import PublishedMessage
 from tests.sandbox.processes import Process, wait_until
+from tests.sandbox.secrets import SECRETS
 
 PROJECT = Path(__file__).resolve().parents[2]
 MANAGER = "io.dockermgr.DockerApplicationManager"
@@ -58,12 +59,14 @@ class Harness:
 
     def environment(self, **more: str) -> dict[str, str]:
         """The manager's environment, with the source tree in place of the built artifact."""
-        return {
+        variables = {
             **self.core.environment(MANAGER),
             "PYTHONPATH": str(PROJECT / "src"),
             "DOCKERMGR_HOME": str(self.home),
             **more,
         }
+        SECRETS.add("the SVCUID in the environment", variables["SVCUID"])
+        return variables
 
     def run(self, *arguments: str, **environment: str) -> Finished:
         """Runs a command to its end."""
@@ -76,6 +79,8 @@ class Harness:
             timeout=COMMAND_TIMEOUT_SECONDS,
             check=False,
         )
+        for place, text in (("output", done.stdout), ("complaints", done.stderr)):
+            SECRETS.look(f"the {place} of dockermgr {arguments[0]}", text)
         return Finished(done.returncode, done.stdout, done.stderr)
 
     def process(self, *arguments: str, **environment: str) -> Process:

@@ -38,6 +38,7 @@ from tests.sandbox.images import (
     random_layer,
     small_image,
 )
+from tests.sandbox.secrets import SECRETS
 
 ECR_CREDENTIAL = Credential(ECR_USER, ECR_PASSWORD)
 OTHER_CREDENTIAL = Credential(OTHER_CREDENTIALS.user, OTHER_CREDENTIALS.password)
@@ -198,6 +199,7 @@ def token_registry(asked: Asked) -> Reply:
 
 
 def token_server(asked: Asked) -> Reply:
+    SECRETS.add("the token of a token server", "good-token")
     return Reply(200, b'{"token": "good-token"}')
 
 
