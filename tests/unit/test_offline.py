@@ -18,8 +18,9 @@ from dockermgr.ecr import EcrToken
 from dockermgr.errors import Stopped
 from dockermgr.gates import Gates
 from dockermgr.image import ImageState, ImageUpdate
+from dockermgr.listing import Listing
 from dockermgr.locks import ImageLocks
-from dockermgr.puller import Listing, Memory, Puller
+from dockermgr.puller import Memory, Puller
 from tests.unit.test_puller import ECR, FakeEngine, failure, request
 
 HOSTS = (ECR, "registry.example.com", "docker.io", "quay.io")
