@@ -10,7 +10,7 @@ import re
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,8 +107,8 @@ class Transport(HTTPAdapter):
         super().__init__()
         self._context = context
         self._timeout_seconds = timeout_seconds
-        self._sockets = _Sockets()
-        self.abort = self._sockets.abort
+        self._opened: list[socket.socket] = []
+        self._aborted = False
         # A socket's own timeout counts from byte to byte: a server that drips would never end.
         self._timer = threading.Timer(timeout_seconds, self.abort)
         self._timer.daemon = True
@@ -117,8 +117,26 @@ class Transport(HTTPAdapter):
     def close(self) -> None:
         """Closes all connections."""
         self._timer.cancel()
+        del (
+            self._timer
+        )  # a circle of references would keep the context, megabytes with some systems
         super().close()
-        self._sockets.close()
+        for opened in self._opened:
+            opened.close()
+
+    def abort(self) -> None:
+        """Lets whoever uses a connection fail at once, and whoever opens one."""
+        self._aborted = True
+        for opened in self._opened:
+            with contextlib.suppress(OSError):  # no longer connected
+                opened.shutdown(socket.SHUT_RDWR)
+
+    def _track(self, opened: socket.socket) -> socket.socket:
+        # TLS takes the socket over; a duplicate still reaches the connection.
+        self._opened.append(opened.dup())
+        if self._aborted:
+            self.abort()
+        return opened
 
     def get(self, url: str, accept: str, authorization: str, limit_bytes: int) -> Answer:
         """What the server says of `url`, be it a redirection. Raises `ManifestUnavailable`."""
@@ -138,7 +156,7 @@ class Transport(HTTPAdapter):
                     body += chunk
                     if len(body) > limit_bytes:
                         raise ManifestUnavailable(f"the answer has more than {limit_bytes} bytes")
-            if self._sockets.aborted:
+            if self._aborted:
                 raise TimeoutError
             return Answer(response.status_code, response.raw.headers, bytes(body))
         except _ERRORS as error:
@@ -149,7 +167,7 @@ class Transport(HTTPAdapter):
     def _reason(self, error: Exception) -> str:
         """What went wrong, in words that quote neither addresses nor what was sent."""
         causes = list(_causes(error))
-        if self._sockets.aborted or any(isinstance(cause, TimeoutError) for cause in causes):
+        if self._aborted or any(isinstance(cause, TimeoutError) for cause in causes):
             return f"no answer within {self._timeout_seconds:g} s"
         if refused := _REFUSED_BY_PROXY.search(str(error)):
             return f"the proxy answered HTTP {refused[1]}"
@@ -167,7 +185,7 @@ class Transport(HTTPAdapter):
             kind = _TlsConnection
             conn.cert_reqs = self._context.verify_mode
             conn.conn_kw["ssl_context"] = self._context
-        conn.ConnectionCls = functools.partial(kind, self._sockets)
+        conn.ConnectionCls = functools.partial(kind, self._track)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -177,39 +195,13 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-class _Sockets:
-    """Apart from the rest, so that no circle of references keeps a context in memory."""
-
-    def __init__(self) -> None:
-        self.aborted = False
-        self._opened: list[socket.socket] = []
-
-    def track(self, opened: socket.socket) -> socket.socket:
-        # TLS takes the socket over; a duplicate still reaches the connection.
-        self._opened.append(opened.dup())
-        if self.aborted:
-            self.abort()
-        return opened
-
-    def abort(self) -> None:
-        """Lets whoever uses a connection fail at once, and whoever opens one."""
-        self.aborted = True
-        for opened in self._opened:
-            with contextlib.suppress(OSError):  # no longer connected
-                opened.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        for opened in self._opened:
-            opened.close()
-
-
 class _Connection(HTTPConnection):
-    def __init__(self, sockets: _Sockets, **options: Any) -> None:
+    def __init__(self, track: Callable[[socket.socket], socket.socket], **options: Any) -> None:
         super().__init__(**options)
-        self._sockets = sockets
+        self._track = track
 
     def _new_conn(self) -> socket.socket:
-        return self._sockets.track(super()._new_conn())
+        return self._track(super()._new_conn())
 
 
 class _TlsConnection(_Connection, HTTPSConnection):
