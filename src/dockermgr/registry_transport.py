@@ -132,6 +132,7 @@ class Transport(HTTPAdapter):
                 opened.shutdown(socket.SHUT_RDWR)
 
     def _track(self, opened: socket.socket) -> socket.socket:
+        opened.settimeout(self._timeout_seconds)  # what was for the address is too short for TLS
         # TLS takes the socket over; a duplicate still reaches the connection.
         self._opened.append(opened.dup())
         if self._aborted:
@@ -167,6 +168,8 @@ class Transport(HTTPAdapter):
     def _reason(self, error: Exception) -> str:
         """What went wrong, in words that quote neither addresses nor what was sent."""
         causes = list(_causes(error))
+        if isinstance(error, requests.ConnectTimeout):
+            return "none of its addresses answers"
         if self._aborted or any(isinstance(cause, TimeoutError) for cause in causes):
             return f"no answer within {self._timeout_seconds:g} s"
         if refused := _REFUSED_BY_PROXY.search(str(error)):

@@ -265,6 +265,15 @@ def test_a_proxy_that_refuses_makes_it_unavailable(
     assert caught.value.__context__ is None  # the library's error has all of the URL
 
 
+def test_a_proxy_without_an_end_is_given_up_in_time(
+    trusted: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with RawServer(_dripping).running("127.0.0.1") as port:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
+        with pytest.raises(ManifestUnavailable, match=r"no answer within 0\.5 s"):
+            fetch("public.ecr.aws/team/app:1", timeout_seconds=0.5)
+
+
 def test_certificates_are_verified_for_the_host_that_was_meant(trusted: Device) -> None:
     trusted.dns.names["elsewhere.example.com"] = trusted.public.address
 
