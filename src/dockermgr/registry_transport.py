@@ -117,9 +117,8 @@ class Transport(HTTPAdapter):
     def close(self) -> None:
         """Closes all connections."""
         self._timer.cancel()
-        del (
-            self._timer
-        )  # a circle of references would keep the context, megabytes with some systems
+        # A circle of references would keep the context: megabytes, with some systems' authorities.
+        del self._timer
         super().close()
         for opened in self._opened:
             opened.close()
