@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from dockermgr.cancellation import Cancellation
 from dockermgr.config import RetryConfig
+from dockermgr.credentials import Credential
 from dockermgr.errors import DockermgrError
 from dockermgr.image import ImageRequest, ImageState, ImageUpdate
 from dockermgr.images import LocalImage
@@ -40,6 +41,8 @@ class Errand:
         """Set by who closed a gate on this attempt's failure: the seconds that the gate stays closed."""
         self.heard_of = False
         """The registry has answered in this attempt."""
+        self.credential: Credential | None = None
+        """What the registry was last asked with."""
         self._told: DockermgrError | None = None
         self._attempt = 0
         self._began = time.monotonic()

@@ -14,6 +14,7 @@ from dockermgr.cancellation import Cancellation
 from dockermgr.credentials import Credential
 from dockermgr.manifest import ManifestUnavailable
 from dockermgr.reference import Reference
+from dockermgr.refusal import words_of
 from dockermgr.registry import Registry, RegistryKind
 from dockermgr.registry_auth import (
     Challenge,
@@ -23,6 +24,7 @@ from dockermgr.registry_auth import (
     token_url,
 )
 from dockermgr.registry_transport import Origin, Transport, basic_authorization, origin_of, trust
+from dockermgr.retry_after import header_seconds
 
 DOCKER_HUB_API = "registry-1.docker.io"
 """What the engine asks for docker.io (moby, registry/config.go, DefaultV2Registry)."""
@@ -103,7 +105,7 @@ class RegistryClient:
             authorization = self._authorization if origin == self._origin else ""
             answer = self._ask(origin, target, accept, authorization, limit_bytes)
         if answer.status != 200:
-            raise ManifestUnavailable(f"{origin.authority} answered HTTP {answer.status}")
+            raise _refusal(f"{origin.authority} answered HTTP {answer.status}", answer)
         return answer
 
     def _open_loopback(self, origin: Origin) -> Origin:
@@ -142,7 +144,7 @@ class RegistryClient:
             realm, _target(url), "application/json", self._basic(), _MAX_TOKEN_ANSWER_BYTES
         )
         if answer.status != 200:
-            raise ManifestUnavailable(f"{realm.authority} gave no token: HTTP {answer.status}")
+            raise _refusal(f"{realm.authority} gave no token: HTTP {answer.status}", answer)
         try:
             document = json.loads(answer.body)
         except (ValueError, RecursionError):
@@ -171,6 +173,14 @@ class RegistryClient:
         if self._transport.aborted:
             raise self._transport.failure(origin, TimeoutError())
         return Answer(response.status, response.headers, body)
+
+
+def _refusal(reason: str, answer: Answer) -> ManifestUnavailable:
+    return ManifestUnavailable(
+        reason,
+        words=words_of(answer.body),
+        retry_after_seconds=header_seconds(answer.headers),
+    )
 
 
 def _read(response: http.client.HTTPResponse, limit_bytes: int) -> bytes:
