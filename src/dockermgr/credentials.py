@@ -146,6 +146,7 @@ class Credentials:
         self._registries: Mapping[str, RegistryConfig] = {}
         self._flights: SingleFlight[tuple[str, Credential], None] = SingleFlight()
         self._logged_in: dict[str, Credential] = {}
+        self._refusals: dict[str, DockermgrError] = {}
 
     def use_secrets(self, read: SecretReader) -> None:
         """Gives access to Secrets Manager, which only the component itself has."""
@@ -164,6 +165,7 @@ class Credentials:
         """
         credential = self._credential(registry)
         if credential is None:
+            self._refusals.pop(registry.host, None)
             return None
         try:
             self._checked(registry.host, credential)
@@ -173,11 +175,17 @@ class Credentials:
             if not self.refused(registry, credential):
                 log.warning("refused, going on without credentials registry=%s error=%s",
                             registry.host, error)  # fmt: skip
+                if registry.host in self._registries:
+                    self._refusals[registry.host] = error
                 return None
             credential = self._credential(registry)
             if credential is not None:
                 self._checked(registry.host, credential)
         return credential
+
+    def refusal(self, host: str) -> DockermgrError | None:
+        """Why the credentials that are configured for `host` were set aside; None when they were not."""
+        return self._refusals.get(host)
 
     def _credential(self, registry: Registry) -> Credential | None:
         if registry.kind is RegistryKind.ECR_PRIVATE and registry.region is not None:
@@ -208,6 +216,7 @@ class Credentials:
         if self._logged_in.get(host) == credential:
             return
         self._login(host, credential)
+        self._refusals.pop(host, None)
         self._logged_in[host] = credential
         log.info("signed in registry=%s user=%s", host, credential.username)
 

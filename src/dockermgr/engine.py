@@ -215,7 +215,7 @@ class Engine:
                 reauth=True,
             )
         except _SDK_ERRORS as error:
-            raise _from_sdk(error) from error
+            raise classify.of_login(_from_sdk(error)) from error
         finally:
             client.close()
 

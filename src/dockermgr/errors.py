@@ -79,7 +79,8 @@ class DockermgrError(Exception):
 
     `message` says what happened, `hint` what mends it. `retry_after_seconds` is the shortest wait
     that the other side asked for. `credentials_refused` tells that a fresh token may help at once,
-    `unresolved_name` that the name server does not know the registry's host.
+    `unresolved_name` that the name server does not know the registry's host, `ask_registry` that the
+    registry itself may say more than the engine handed on.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class DockermgrError(Exception):
         retry_after_seconds: float | None = None,
         credentials_refused: bool = False,
         unresolved_name: bool = False,
+        ask_registry: bool = False,
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -101,6 +103,7 @@ class DockermgrError(Exception):
         self.retry_after_seconds = retry_after_seconds
         self.credentials_refused = credentials_refused
         self.unresolved_name = unresolved_name
+        self.ask_registry = ask_registry
 
     @property
     def retryable(self) -> bool:
@@ -122,6 +125,7 @@ class DockermgrError(Exception):
             retry_after_seconds=self.retry_after_seconds,
             credentials_refused=self.credentials_refused,
             unresolved_name=self.unresolved_name,
+            ask_registry=self.ask_registry,
         )
 
     def __str__(self) -> str:

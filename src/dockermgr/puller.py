@@ -21,7 +21,8 @@ from dockermgr.mirrors import Mirrors
 from dockermgr.policy import PullPolicy, check_allowed
 from dockermgr.progress import Progress
 from dockermgr.pulling import Engine, Pull
-from dockermgr.registry import Registry, RegistryKind, known_host_like
+from dockermgr.refusal import explained
+from dockermgr.registry import RegistryKind, known_host_like
 from dockermgr.slots import Slots
 from dockermgr.space_check import SpaceCheck
 from dockermgr.watchdog import Watchdog, Watched
@@ -29,6 +30,7 @@ from dockermgr.watchdog import Watchdog, Watched
 log = logging.getLogger(__name__)
 
 ENGINE_GATE = "the engine"
+_PERHAPS_PRIVATE = frozenset({ErrorCode.DOCKER_LOGIN_ERROR, ErrorCode.DOCKER_IMAGE_NOT_VALID})
 CHECK_SECONDS = 10.0
 """An image that is here is not held up for longer by the question whether there is a newer one."""
 
@@ -157,7 +159,7 @@ class Puller:
             with self._slots.one(errand.cancellation):
                 image = self._pull_alone(errand)
         except DockermgrError as error:
-            error = self._explained(error, errand.request.registry)
+            error = self._explained(error, errand)
             if error.code in ENGINE_CODES:
                 self._gates.left(host, ticket)
                 entry = Ticket(ticket.entered_at, first=False)
@@ -185,16 +187,27 @@ class Puller:
             errand.begin_pull()
             return self._pull(errand)
 
-    def _explained(self, error: DockermgrError, registry: Registry) -> DockermgrError:
-        """What the engine's words mean, given what this device has seen of the registry.
+    def _explained(self, error: DockermgrError, errand: Errand) -> DockermgrError:
+        """What the engine's words mean, given what the registry says, and what this device has seen of it.
 
         A name that never resolved is almost always a typing error; one that did is the network. And
         engine 20.10 turns each trouble of a registry's first answer (503, 429) into "unauthorized":
         from a registry that served us before, that is worth some attempts.
         """
+        registry = errand.request.registry
         host = registry.host
+        platform = errand.request.platform or self._platform or ""
+        request = self._as_configured(errand.request)
+        error = explained(error, request, errand.credential, platform, errand.cancellation)
         # A private ECR's token was fetched anew and checked by then: there it means what it says.
         its_word = registry.kind is RegistryKind.ECR_PRIVATE
+        refusal = self._credentials.refusal(host)
+        if refusal is not None and error.code in _PERHAPS_PRIVATE:
+            error = DockermgrError(
+                refusal.code,
+                f"{refusal.message}; and without credentials: {error.message}",
+                hint=f"correct the credentials of {host} under `registries` in the configuration",
+            )
         login_error = error.code is ErrorCode.DOCKER_LOGIN_ERROR
         if login_error and not its_word and self._memory.was_reached(host):
             return error.but(retry=Retry.LIMITED)
@@ -269,9 +282,9 @@ class Puller:
         """A token that is refused is replaced once."""
         request = self._as_configured(request)
         registry = request.registry
-        credential = self._credentials.sign_in(registry)
-        pull = Pull(self._engine, self._watchdog, self._config.timeouts, errand.cancellation)
         platform = self._wanted_platform(request)
+        errand.credential = credential = self._credentials.sign_in(registry)
+        pull = Pull(self._engine, self._watchdog, self._config.timeouts, errand.cancellation)
         try:
             with self._space.claimed(request, errand, credential, platform):
                 return pull.run(request, credential, progressed)
@@ -280,7 +293,8 @@ class Puller:
                 raise
             if not self._credentials.refused(registry, credential):
                 raise
-        return pull.run(request, self._credentials.sign_in(registry), progressed)
+        errand.credential = self._credentials.sign_in(registry)
+        return pull.run(request, errand.credential, progressed)
 
     def _as_configured(self, request: ImageRequest) -> ImageRequest:
         insecure = self._config.registry(request.registry.host).insecure

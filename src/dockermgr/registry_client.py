@@ -12,8 +12,10 @@ from dockermgr.cancellation import Cancellation
 from dockermgr.credentials import Credential
 from dockermgr.manifest import ManifestUnavailable
 from dockermgr.reference import Reference
+from dockermgr.refusal import words_of
 from dockermgr.registry import Registry, RegistryKind
 from dockermgr.registry_transport import Answer, Transport, is_loopback, origin_of, trust
+from dockermgr.retry_after import header_seconds
 
 DOCKER_HUB_API = "registry-1.docker.io"
 """What the engine asks for docker.io (moby, registry/config.go, DefaultV2Registry)."""
@@ -70,7 +72,7 @@ class RegistryClient(contextlib.AbstractContextManager["RegistryClient"]):
             else:
                 break
         if answer.status != 200:
-            raise ManifestUnavailable(f"{origin_of(url)} answered HTTP {answer.status}")
+            raise _refusal(f"{origin_of(url)} answered HTTP {answer.status}", answer)
         return answer
 
     def _settle_scheme(self) -> None:
@@ -102,7 +104,7 @@ class RegistryClient(contextlib.AbstractContextManager["RegistryClient"]):
             return None
         answer = self._transport.get(url, "application/json", self._basic, _MAX_TOKEN_ANSWER_BYTES)
         if answer.status != 200:
-            raise ManifestUnavailable(f"{realm} gave no token: HTTP {answer.status}")
+            raise _refusal(f"{realm} gave no token: HTTP {answer.status}", answer)
         try:
             document = json.loads(answer.body)
         except (ValueError, RecursionError):
@@ -114,6 +116,14 @@ def _basic_authorization(credential: Credential) -> str:
     """RFC 7617; requests would not take every letter."""
     login = f"{credential.username}:{credential.password}"
     return f"Basic {base64.b64encode(login.encode()).decode('ascii')}"
+
+
+def _refusal(reason: str, answer: Answer) -> ManifestUnavailable:
+    return ManifestUnavailable(
+        reason,
+        words=words_of(answer.body),
+        retry_after_seconds=header_seconds(answer.headers),
+    )
 
 
 def _followed(url: str, location: str) -> str:

@@ -189,8 +189,9 @@ class Service:
             self._at("summary", 0)
 
     def _apply(self, desired: Desired) -> None:
-        first = self._config is None
-        config = self._config = desired.config
+        before, config = self._config, desired.config
+        first = before is None
+        self._config = config
         self._complete = desired.complete
         self._puller.configure(config)
         hand_over(self._home, desired.raw)
@@ -201,7 +202,11 @@ class Service:
             self._jobs.pop(wanted).cancel()
             self._reporter.forget(wanted)
         listing = Listing(self._engine)
-        for wanted in actions.start:
+        # What failed for good may have failed because of what was changed now: a password, a list.
+        again = (
+            [item for item in actions.keep if self._has_failed(item)] if config != before else []
+        )
+        for wanted in (*actions.start, *again):
             self._begin(wanted, listing)
         if first:
             remaining = self._started_at + config.startup.wait_seconds - time.monotonic()
@@ -221,6 +226,9 @@ class Service:
     def _begin(self, wanted: Wanted, listing: Listing) -> None:
         job = self._jobs[wanted] = Job(wanted, self._tell)
         job.start(self._puller, listing, self._config.pull_policy if self._config else None)
+
+    def _has_failed(self, wanted: Wanted) -> bool:
+        return self._jobs[wanted].update.state is ImageState.FAILED
 
     def _fingerprint(self) -> str:
         return hashlib.sha256(repr(sorted(map(repr, self._jobs))).encode()).hexdigest()
