@@ -296,5 +296,5 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(chunk)
             if left is not None and left <= 0:
                 break
-        # Bytes of the announced length are still missing.
-        self.close_connection |= not answer.isclosed()
+        # Bytes of the announced length are still missing; the last of them may have been read, not sent.
+        self.close_connection |= left is not None or not answer.isclosed()
