@@ -29,8 +29,8 @@ check: setup  ## Formatting, lint and types
 	$(BIN)/mypy
 
 test: check build  ## Every test but the slow ones
-	$(AS_ROOT) $(BIN)/pytest -m "not slow" $(PYTEST_ARGS)
 	sh tools/engines.sh docker26
+	$(AS_ROOT) $(BIN)/pytest -m "not slow" $(PYTEST_ARGS)
 	$(AS_ROOT) $(BIN)/pytest -m "not slow" --engine=docker26 $(ENGINE_TESTS)
 
 test-slow: check build  ## The tests that take minutes

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from tests.sandbox.engine import Engine
 
 
+pytest_plugins = ["tests.secrecy"]
+
 _FOREIGN = re.compile(r"(AWS|COMPOSE|DOCKER)_.*|.*_proxy", re.IGNORECASE)
 """Settings of the host that would lead tests out of the sandbox, or to credentials of a person."""
 

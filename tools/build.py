@@ -84,9 +84,14 @@ def package(root: Path) -> list[tuple[str, bytes]]:
     return [(path.relative_to(source).as_posix(), path.read_bytes()) for path in found]
 
 
-def split_native(built: dict[str, Path]) -> tuple[dict[str, bytes], dict[str, dict[str, bytes]]]:
-    """What the native library's wheels have in common, and what each has of its own."""
-    contents = {abi: bundle.collect(wheels.files_of(wheel)) for abi, wheel in built.items()}
+def split_native(
+    built: dict[str, list[Path]],
+) -> tuple[dict[str, bytes], dict[str, dict[str, bytes]]]:
+    """What the wheels of each ABI have in common, and what each has of its own."""
+    contents = {
+        abi: bundle.collect(file for wheel in found for file in wheels.files_of(wheel))
+        for abi, found in built.items()
+    }
     first, *others = contents.values()
     common = {p: c for p, c in first.items() if all(other.get(p) == c for other in others)}
     own = {abi: {p: c for p, c in o.items() if p not in common} for abi, o in contents.items()}

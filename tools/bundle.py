@@ -34,6 +34,7 @@ _UNWANTED = re.compile(
     | ^botocore/cacert\.pem$              # certifi's is taken
     | ^charset_normalizer[/-]             # guesses encodings for requests, in 1.6 MB of memory;
                                           # what an engine or AWS says is UTF-8
+    | ^yaml/_yaml\.                       # the quicker half of PyYAML, one for each Python
     | ^[^/]+\.data/                       # command line scripts
     | \.dist-info/(RECORD|WHEEL|top_level\.txt|entry_points\.txt|zip-safe)$
     | \.(pyc|pyi|pyd|exe)$

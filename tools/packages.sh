@@ -9,6 +9,7 @@ want() {  # want <package> <command that shows it is there>
 }
 
 want docker.io 'command -v dockerd && command -v docker'
+want docker-compose 'command -v docker-compose'
 want docker-registry 'command -v docker-registry'
 want busybox-static 'test -x /bin/busybox || test -x /usr/bin/busybox'
 want iproute2 'command -v ip'

@@ -10,13 +10,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-# The only dependency with native code; everything else is taken as a pure-Python wheel, which runs
-# on each version and takes less memory (charset_normalizer has both).
+# Everything with native code; all else is taken as a pure-Python wheel, which runs on each version and
+# takes less memory (charset_normalizer has both).
 NATIVE = "awscrt"
+PER_PYTHON = "backports-zstd"
+# Runs without its native part, which `bundle` leaves out, but has no wheel without it.
+NATIVE_IN_PART = "pyyaml"
 # The manylinux profile of CPython's own minimum: glibc 2.17, which every supported device has.
 PLATFORM = "manylinux2014"
 # Our name of a build of the native library: (Python version, ABI) as pip wants them.
 ABIS = {"cp310": ("3.10", "cp310"), "cp311": ("3.11", "abi3"), "cp313": ("3.13", "abi3")}
+# The Python versions that each of these serves, as far as they have builds of their own.
+PYTHONS = {"cp310": ("3.10",), "cp311": ("3.11", "3.12"), "cp313": ("3.13",)}
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ def read_lock(path: Path) -> list[Pin]:
         marker = (head[3] or "").strip()
         if marker == "sys_platform == 'win32'":
             continue
-        if marker:
+        if marker and marker != "python_full_version < '3.14'":
             raise LockError(f"{path}: {head[1]} has a condition the build does not know: {marker}")
         pins.append(Pin(head[1], head[2], hashes, entry))
     return pins
@@ -55,24 +60,37 @@ def read_lock(path: Path) -> list[Pin]:
 
 def pure_wheels(pins: list[Pin], folder: Path) -> list[Path]:
     """The wheels without native code."""
-    wanted = [pin for pin in pins if pin.name != NATIVE]
+    wanted = [pin for pin in pins if pin.name not in (NATIVE, PER_PYTHON, NATIVE_IN_PART)]
     if not all(_cached(pin, folder, "none-any") for pin in wanted):
         options = ["--platform=any", "--abi=none", "--implementation=py", "--python-version=3.10"]
         _download(wanted, folder, options)
-    return [_require(pin, folder, "none-any") for pin in wanted]
+    found = [_require(pin, folder, "none-any") for pin in wanted]
+    return [*found, _built(pins, NATIVE_IN_PART, folder, "x86_64", "3.10", "cp310")]
 
 
-def native_wheels(pins: list[Pin], folder: Path, machine: str) -> dict[str, Path]:
-    """The wheels of the native library for one machine, by ABI name."""
-    (pin,) = (pin for pin in pins if pin.name == NATIVE)
-    found = {}
-    for name, (python, abi) in ABIS.items():
-        tag = f"{name}-{abi}-*{PLATFORM}_{machine}*"
-        if not _cached(pin, folder, tag):
-            options = [f"--abi={abi}", f"--python-version={python}", "--implementation=cp"]
-            _download([pin], folder, [f"--platform={PLATFORM}_{machine}", *options])
-        found[name] = _require(pin, folder, tag)
-    return found
+def native_wheels(pins: list[Pin], folder: Path, machine: str) -> dict[str, list[Path]]:
+    """The wheels with native code for one machine, by ABI name."""
+    return {
+        name: [
+            _built(pins, NATIVE, folder, machine, python, abi),
+            *(
+                _built(pins, PER_PYTHON, folder, machine, own, f"cp{own.replace('.', '')}")
+                for own in PYTHONS[name]
+            ),
+        ]
+        for name, (python, abi) in ABIS.items()
+    }
+
+
+def _built(
+    pins: list[Pin], package: str, folder: Path, machine: str, python: str, abi: str
+) -> Path:
+    (pin,) = (pin for pin in pins if pin.name == package)
+    tag = f"cp{python.replace('.', '')}-{abi}-*{PLATFORM}_{machine}*"
+    if not _cached(pin, folder, tag):
+        options = [f"--abi={abi}", f"--python-version={python}", "--implementation=cp"]
+        _download([pin], folder, [f"--platform={PLATFORM}_{machine}", *options])
+    return _require(pin, folder, tag)
 
 
 def files_of(wheel: Path) -> Iterator[tuple[str, bytes]]:

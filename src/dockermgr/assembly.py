@@ -10,6 +10,7 @@ from pathlib import Path
 from dockermgr import tes
 from dockermgr.credentials import Credentials, EcrTokens
 from dockermgr.engine import Engine
+from dockermgr.handover import taken_over
 from dockermgr.image import ImageRequest
 from dockermgr.images import LocalImage
 from dockermgr.locks import ImageLocks
@@ -56,6 +57,17 @@ def assemble(component: str) -> Parts:
     return Parts(engine, Puller(engine, credentials, memory, locks), state, tokens, credentials)
 
 
+def assemble_for_command(component: str) -> Parts:
+    """As `assemble`, with the configuration that the service handed over.
+
+    Raises COMPONENT_CONFIGURATION_NOT_VALID.
+    """
+    config = taken_over(home_folder())
+    parts = assemble(component)
+    parts.puller.configure(config)
+    return parts
+
+
 class Serving:
     """The service with its link to the nucleus."""
 
@@ -71,6 +83,7 @@ class Serving:
             parts.engine,
             parts.puller,
             parts.state,
+            home_folder(),
         )
         self._link = NucleusLink(
             Listener(

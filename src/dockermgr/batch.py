@@ -12,7 +12,8 @@ from dockermgr.cancellation import Cancellation
 from dockermgr.config import ImageSpec
 from dockermgr.errors import ENGINE_CODES, DockermgrError, ErrorCode, ExitCode, Stopped
 from dockermgr.image import ImageState, ImageUpdate
-from dockermgr.puller import Listing, Puller
+from dockermgr.listing import Listing
+from dockermgr.puller import Puller
 from dockermgr.reconcile import to_request
 
 Show = Callable[[str, ImageUpdate], None]

@@ -7,9 +7,9 @@ import importlib
 import sys
 
 from dockermgr import __version__
-from dockermgr.errors import ExitCode
+from dockermgr.errors import DockermgrError, ExitCode
 
-COMMANDS = ("parse", "pull", "serve")
+COMMANDS = ("credentials", "parse", "pull", "serve", "status")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -22,6 +22,9 @@ def main(argv: list[str] | None = None) -> int:
         return int(arguments.run(arguments))
     except SystemExit as end:  # argparse: 0 after --help, 2 for wrong usage
         return end.code if isinstance(end.code, int) else ExitCode.USAGE
+    except DockermgrError as error:
+        sys.stderr.write(f"dockermgr: {error}\n")
+        return ExitCode.USAGE
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:

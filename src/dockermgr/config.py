@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 from dockermgr.policy import PullPolicy
 from dockermgr.reader import Problem, Reader
+from dockermgr.reference import InvalidReference, parse_reference
+from dockermgr.registry import classify, is_ecr
 
 CONFIGURATION_KEYS = (
     "images",
@@ -71,15 +73,18 @@ class TimeoutConfig:
 
 @dataclass(frozen=True, slots=True)
 class RegistryConfig:
-    """Where the credentials of a registry that is not ECR are: never in the configuration itself.
+    """One registry: how to reach it, and where its credentials are, which are never in here themselves.
 
-    Either a user name and a file that holds the password, or a Secrets Manager secret with the JSON
-    `{"username": …, "password": …}`.
+    Those are a user name and a file that holds the password, or a Secrets Manager secret with the JSON
+    `{"username": …, "password": …}`; not for ECR.
     """
 
     username: str = ""
     password_file: str = ""
     secret_arn: str = ""
+    mirrors: tuple[str, ...] = ()
+    """`host[:port][/path]`, in the order in which they are asked."""
+    insecure: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +118,10 @@ class Config:
     require_digest: bool = False
     status: StatusConfig = StatusConfig()
     min_free_bytes: int = 0
+
+    def registry(self, host: str) -> RegistryConfig:
+        """What is configured for a registry; the defaults where nothing is."""
+        return self.registries.get(host, RegistryConfig())
 
 
 def parse_config(raw: object) -> tuple[Config, tuple[Problem, ...]]:
@@ -199,18 +208,41 @@ def _registries(reader: Reader) -> dict[str, RegistryConfig]:
     registries = {}
     for host in reader.names():
         entry = reader.child(host)
-        for key in ("mirrors", "insecure"):
-            if entry.take(key) not in (None, False, "false", [], {}):
-                entry.complain(key, "is not supported by this version")
         username, password_file = entry.text("username", ""), entry.text("passwordFile", "")
         secret_arn = entry.text("secretArn", "")
-        if secret_arn and not (username or password_file):
-            registries[host.lower()] = RegistryConfig(secret_arn=secret_arn)
-        elif secret_arn:
+        if secret_arn and (username or password_file):
             entry.complain("", "takes either secretArn, or username and passwordFile")
-        elif username and password_file:
-            registries[host.lower()] = RegistryConfig(username, password_file)
-        elif username or password_file:
+            username, password_file, secret_arn = "", "", ""
+        elif bool(username) != bool(password_file):
             entry.complain("", "needs both username and passwordFile")
+            username, password_file = "", ""
+        config = RegistryConfig(
+            username, password_file, secret_arn, _mirrors(entry), _insecure(entry, host)
+        )
+        if config != RegistryConfig():
+            registries[host.lower()] = config
         entry.report_unknown()
     return registries
+
+
+def _mirrors(entry: Reader) -> tuple[str, ...]:
+    mirrors = []
+    for index, text in enumerate(entry.texts("mirrors")):
+        mirror = text.rstrip("/")
+        try:
+            known = parse_reference(f"{mirror}/any").name == f"{mirror}/any"
+        except InvalidReference:
+            known = False
+        if known:
+            mirrors.append(mirror)
+        else:
+            entry.complain(f"mirrors[{index}]", f"must be host or host/path, is {text!r}")
+    return tuple(mirrors)
+
+
+def _insecure(entry: Reader, host: str) -> bool:
+    insecure = entry.boolean("insecure", default=False)
+    if insecure and is_ecr(classify(host).kind):
+        entry.complain("insecure", "is not for Amazon's registries, which get AWS tokens")
+        return False
+    return insecure

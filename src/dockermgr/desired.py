@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 class Desired:
     """One reading of everything that is configured."""
 
+    raw: object
+    """Our own configuration as the nucleus gave it."""
     config: Config
     images: tuple[Wanted, ...]
     problems: tuple[Problem, ...]
@@ -61,7 +63,7 @@ class DesiredSource:
         dependents = {name: self._last.get(name, ()) for name in config.components}
         images = desired_images(self._component, config.images, dependents)
         return Desired(
-            config, images, problems + unread, complete=not refused, refused=bool(unread)
+            raw, config, images, problems + unread, complete=not refused, refused=bool(unread)
         )
 
     def _read_own(self) -> tuple[object, tuple[Problem, ...]]:

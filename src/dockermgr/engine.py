@@ -194,6 +194,11 @@ class Engine:
             platform="/".join(part for part in parts if part),
         )
 
+    def untag(self, reference: Reference) -> None:
+        """Takes a name off an image; the image goes with it when it has no other and is not in use."""
+        selector = f"@{reference.digest}" if reference.digest else f":{reference.effective_tag}"
+        self._ask(lambda client: client.remove_image(reference.familiar_name + selector))
+
     def login(self, host: str, credential: Credential) -> None:
         """Lets the engine try `credential` at the registry; keeps nothing on disk.
 

@@ -13,6 +13,7 @@ from dockermgr.errors import DockermgrError
 from dockermgr.image import ImageRequest, ImageState, ImageUpdate
 from dockermgr.images import LocalImage
 from dockermgr.progress import Progress, Stage
+from dockermgr.reference import Reference
 from dockermgr.retry import back_off_seconds, keep_trying
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,8 @@ class Errand:
         """Set by who closed a gate on this attempt's failure: the seconds that the gate stays closed."""
         self.heard_of = False
         """The registry has answered in this attempt."""
+        self.at_mirror: Reference | None = None
+        """What a mirror calls the image, once it came from there; a name to be forgotten."""
         self.credential: Credential | None = None
         """What the registry was last asked with."""
         self._told: DockermgrError | None = None
@@ -95,9 +98,14 @@ class Errand:
                 retry_at=time.time() + wait_seconds,
                 error=error,
                 image=self.present,
-                digest=self.present.digest_of(self.request.reference) if self.present else None,
+                digest=self.present_digest,
             )
         )
+
+    @property
+    def present_digest(self) -> str | None:
+        """The manifest digest of the image that is here."""
+        return self.present.digest_of(self.request.reference) if self.present else None
 
     def begin_pull(self) -> None:
         """An attempt has begun that asks the registry."""

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from dockermgr.cancellation import Cancellation
 from dockermgr.errors import DockermgrError, ErrorCode, Stopped
 from dockermgr.image import ImageState, ImageUpdate
+from dockermgr.listing import Listing
 from dockermgr.policy import PullPolicy
-from dockermgr.puller import Listing, Puller
+from dockermgr.puller import Puller
 from dockermgr.reconcile import Wanted, to_request
 from dockermgr.reference import Reference
 from dockermgr.status import Throttle

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dockermgr.cancellation import Cancellation
 from dockermgr.config import Config
@@ -12,42 +13,25 @@ from dockermgr.errand import Errand, Report
 from dockermgr.errors import ENGINE_CODES, DockermgrError, ErrorCode, Retry
 from dockermgr.gates import Gates, Ticket
 from dockermgr.image import ImageRequest, ImageUpdate
-from dockermgr.images import LocalImage, LocalImages
+from dockermgr.images import LocalImage
+from dockermgr.listing import Listing
 from dockermgr.locks import ImageLocks
+from dockermgr.manifest import ManifestUnavailable, fetch_manifest
+from dockermgr.mirrors import Mirrors
 from dockermgr.policy import PullPolicy, check_allowed
 from dockermgr.progress import Progress
 from dockermgr.pulling import Engine, Pull
-from dockermgr.reference import Reference
 from dockermgr.refusal import explained
 from dockermgr.registry import RegistryKind, known_host_like
-from dockermgr.singleflight import SingleFlight
 from dockermgr.slots import Slots
 from dockermgr.space_check import SpaceCheck
-from dockermgr.watchdog import Watchdog
+from dockermgr.watchdog import Watchdog, Watched
+
+log = logging.getLogger(__name__)
 
 ENGINE_GATE = "the engine"
-_PERHAPS_PRIVATE = frozenset({ErrorCode.DOCKER_LOGIN_ERROR, ErrorCode.DOCKER_IMAGE_NOT_VALID})
 CHECK_SECONDS = 10.0
 """An image that is here is not held up for longer by the question whether there is a newer one."""
-
-
-class Listing:
-    """One listing of the engine for a whole batch of images; asked for at the first question."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._flights: SingleFlight[None, LocalImages] = SingleFlight()
-        self._images: LocalImages | None = None
-
-    def find(self, reference: Reference) -> LocalImage | None:
-        """The image as of that listing. Raises what the engine raises."""
-        return self.load().find(reference)
-
-    def load(self) -> LocalImages:
-        """Asks the engine, unless it was asked before. Raises what the engine raises."""
-        if self._images is None:
-            self._images = self._flights.run(None, self._engine.images)
-        return self._images
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +59,7 @@ class Puller:
         self._space = SpaceCheck(engine)
         self._watchdog = Watchdog()
         self._gates = Gates()
+        self._mirrors = Mirrors(engine, self._gates)
         self._slots = Slots(Config().max_concurrent_pulls)
         self.configure(Config())
 
@@ -211,19 +196,17 @@ class Puller:
         registry = errand.request.registry
         host = registry.host
         platform = errand.request.platform or self._platform or ""
-        error = explained(error, errand.request, errand.credential, platform, errand.cancellation)
+        request = self._as_configured(errand.request)
+        error = explained(error, request, errand.credential, platform, errand.cancellation)
+        error = self._credentials.explained(error, host)
         # A private ECR's token was fetched anew and checked by then: there it means what it says.
         its_word = registry.kind is RegistryKind.ECR_PRIVATE
-        refusal = self._credentials.refusal(host)
-        if refusal is not None and error.code in _PERHAPS_PRIVATE:
-            error = DockermgrError(
-                refusal.code,
-                f"{refusal.message}; and without credentials: {error.message}",
-                hint=f"correct the credentials of {host} under `registries` in the configuration",
-            )
         login_error = error.code is ErrorCode.DOCKER_LOGIN_ERROR
         if login_error and not its_word and self._memory.was_reached(host):
             return error.but(retry=Retry.LIMITED)
+        if error.code is ErrorCode.NETWORK_ERROR and self._config.registry(host).insecure:
+            return error.but(hint=f"{error.hint}; without proper TLS {host} must stand under"
+                             " insecure-registries in the engine's daemon.json, too")  # fmt: skip
         if not error.unresolved_name or self._memory.was_reached(host):
             return error
         hint = f"nothing ever came from {host}: most likely its name is mistyped"
@@ -233,8 +216,15 @@ class Puller:
 
     def _pull(self, errand: Errand) -> LocalImage:
         with self._watchdog.watch(lambda: errand.still_waiting(_no_answer(errand), 0)) as patience:
-            if errand.present is not None:
-                patience.expect_within(CHECK_SECONDS, "news")
+
+            def expect_news() -> None:
+                if errand.present is not None:
+                    patience.expect_within(CHECK_SECONDS, "news")
+
+            expect_news()
+            if errand.at_mirror is None:
+                self._pull_from_mirror(errand, patience)
+                expect_news()
 
             def progressed(now: Progress) -> None:
                 if not errand.heard_of:
@@ -244,26 +234,65 @@ class Puller:
                     self._gates.succeeded(errand.request.registry.host)
                 errand.progressed(now)
 
-            return self._pull_with_fresh_credentials(errand, progressed)
+            image = self._pull_with_fresh_credentials(errand.request, errand, progressed)
+        self._mirrors.forget(errand)
+        return image
+
+    def _pull_from_mirror(self, errand: Errand, patience: Watched) -> None:
+        def pull(request: ImageRequest) -> None:
+            self._pull_with_fresh_credentials(request, errand, progressed)
+
+        def progressed(now: Progress) -> None:
+            patience.expect_within(0, "")
+            errand.progressed(now)
+
+        host = errand.request.registry.host
+        if mirrors := self._config.registry(host).mirrors:
+            digest = errand.request.reference.digest or self._digest_at_registry(errand)
+            if digest is None or digest != errand.present_digest:
+                self._mirrors.get(errand, mirrors, digest, pull, self._config.retry)
+
+    def _digest_at_registry(self, errand: Errand) -> str | None:
+        """What the registry itself means by the tag, so that a stale mirror costs no download."""
+        request = self._as_configured(errand.request)
+        try:
+            manifest = fetch_manifest(
+                request.reference,
+                request.registry,
+                self._credentials.sign_in(request.registry),
+                self._wanted_platform(request),
+                cancellation=errand.cancellation,
+            )
+        except ManifestUnavailable as error:
+            errand.cancellation.check()
+            log.info("asking mirrors for the tag image=%s reason=%s", request.uri, error)
+            return None
+        return manifest.digest
 
     def _pull_with_fresh_credentials(
-        self, errand: Errand, progressed: Callable[[Progress], None]
+        self, request: ImageRequest, errand: Errand, progressed: Callable[[Progress], None]
     ) -> LocalImage:
         """A token that is refused is replaced once."""
-        registry = errand.request.registry
-        platform = self._wanted_platform(errand.request)
+        request = self._as_configured(request)
+        registry = request.registry
+        platform = self._wanted_platform(request)
+        errand.credential = None  # a mirror's is for nobody else
         errand.credential = credential = self._credentials.sign_in(registry)
         pull = Pull(self._engine, self._watchdog, self._config.timeouts, errand.cancellation)
         try:
-            with self._space.claimed(errand, credential, platform):
-                return pull.run(errand.request, credential, progressed)
+            with self._space.claimed(request, errand, credential, platform):
+                return pull.run(request, credential, progressed)
         except DockermgrError as error:
             if credential is None or not error.credentials_refused:
                 raise
             if not self._credentials.refused(registry, credential):
                 raise
         errand.credential = self._credentials.sign_in(registry)
-        return pull.run(errand.request, errand.credential, progressed)
+        return pull.run(request, errand.credential, progressed)
+
+    def _as_configured(self, request: ImageRequest) -> ImageRequest:
+        insecure = self._config.registry(request.registry.host).insecure
+        return replace(request, registry=replace(request.registry, insecure=insecure))
 
 
 def _no_answer(errand: Errand) -> DockermgrError:

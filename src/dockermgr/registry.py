@@ -58,6 +58,8 @@ class Registry:
     account: str | None = None
     region: str | None = None
     fips: bool | None = None
+    insecure: bool = False
+    """Configured to be asked without TLS, or without looking at its certificate."""
 
 
 def classify(host: str) -> Registry:

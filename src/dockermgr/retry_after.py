@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import email.utils
 import re
-from email.message import Message
+from collections.abc import Mapping
 
 LONGEST_RETRY_AFTER_SECONDS = 6 * 3600.0
 """Docker Hub's window. Nobody is to silence a device for longer, by mistake or by malice."""
@@ -35,7 +35,7 @@ def retry_after_seconds(text: str) -> float | None:
     return _sensible(seconds)
 
 
-def header_seconds(headers: Message) -> float | None:
+def header_seconds(headers: Mapping[str, str]) -> float | None:
     """The wait that `Retry-After` asks for (RFC 9110, 10.2.3); None for none, or one in no known form."""
     asked = headers.get("Retry-After") or ""
     if asked.isdecimal() and asked.isascii():

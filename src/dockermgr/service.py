@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 from dockermgr import disk
 from dockermgr.config import Config
@@ -19,11 +20,13 @@ from dockermgr.desired import Desired, DesiredSource
 from dockermgr.engine import Engine
 from dockermgr.engine_watch import EngineWatch
 from dockermgr.errors import DockermgrError, ExitCode
+from dockermgr.handover import hand_over
 from dockermgr.image import ImageState, ImageUpdate
 from dockermgr.images import LocalImages
 from dockermgr.ipc import Lifecycle, NucleusLink, NucleusUnavailable
 from dockermgr.jobs import Job
-from dockermgr.puller import Listing, Puller
+from dockermgr.listing import Listing
+from dockermgr.puller import Puller
 from dockermgr.reader import Problem
 from dockermgr.reconcile import Wanted, plan
 from dockermgr.reporter import Identity, Reporter
@@ -48,11 +51,14 @@ FLUSH_SECONDS = 1.0
 class Service:
     """Runs until `stop`, or until a first configuration proves wrong."""
 
-    def __init__(self, identity: Identity, engine: Engine, puller: Puller, state: State) -> None:
+    def __init__(
+        self, identity: Identity, engine: Engine, puller: Puller, state: State, home: Path
+    ) -> None:
         self._identity = identity
         self._engine = engine
         self._puller = puller
         self._state = state
+        self._home = home
         self._events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._due: dict[str, float] = {}
         self._jobs: dict[Wanted, Job] = {}
@@ -89,7 +95,7 @@ class Service:
         """Serves until stopped. Returns the exit code."""
         self._link = link
         self._source = DesiredSource(link, self._identity.component)
-        self._reporter = Reporter(self._identity, link)
+        self._reporter = Reporter(self._identity, link, self._home)
         watch = EngineWatch(
             self._engine,
             on_status=lambda status: self._events.put(lambda: self._engine_is(status)),
@@ -188,11 +194,13 @@ class Service:
         self._config = config
         self._complete = desired.complete
         self._puller.configure(config)
+        hand_over(self._home, desired.raw)
         self._reporter.configure(config.status)
         actions = plan(self._jobs, desired.images)
         for wanted in actions.stop:
             log.info("no longer wanted image=%s component=%s", wanted.uri, wanted.component)
             self._jobs.pop(wanted).cancel()
+            self._reporter.forget(wanted)
         listing = Listing(self._engine)
         # What failed for good may have failed because of what was changed now: a password, a list.
         again = (
@@ -267,6 +275,7 @@ class Service:
             return
         self._reporter.image(wanted, update)
         self._pace_cloud()
+        self._at("word", SUMMARY_INTERVAL_SECONDS)
         if update.state is not ImageState.PULLING or update.progress is None:
             self._at("summary", SUMMARY_INTERVAL_SECONDS)
             self._evaluate()
@@ -279,6 +288,10 @@ class Service:
                 engine = replace(engine, free_bytes=disk.free_bytes(engine.data_root))
             self._reporter.summary(states, engine, self._problems)
             self._pace_cloud()
+            self._at("word", 0)
+
+    def _due_word(self) -> None:
+        self._reporter.leave_word()
 
     def _due_heartbeat(self) -> None:
         # Lite forgets the subscription to a key that a deployment resets: look for ourselves, too.

@@ -11,6 +11,7 @@ from typing import Protocol
 from dockermgr.credentials import Credential
 from dockermgr.errand import Errand
 from dockermgr.errors import DockermgrError
+from dockermgr.image import ImageRequest
 from dockermgr.manifest import Manifest, ManifestUnavailable, fetch_diff_ids, fetch_manifest
 from dockermgr.space import check_space, is_ample, needed_bytes, present_layers
 
@@ -36,25 +37,28 @@ class SpaceCheck:
 
     @contextmanager
     def claimed(
-        self, errand: Errand, credential: Credential | None, platform: str
+        self, request: ImageRequest, errand: Errand, credential: Credential | None, platform: str
     ) -> Iterator[None]:
         """Within, the image's space is set aside. Raises DISK_SPACE_CRITICAL, before any download.
 
+        `request` is the errand's own, or the same image at a mirror.
+
         What cannot be known is no reason not to pull: the engine says when its disk is full.
         """
-        needed = self._claim(errand, credential, platform)
+        needed = self._claim(request, errand, credential, platform)
         try:
             yield
         finally:
             with self._lock:
                 self._claimed_bytes -= needed
 
-    def _claim(self, errand: Errand, credential: Credential | None, platform: str) -> int:
+    def _claim(
+        self, request: ImageRequest, errand: Errand, credential: Credential | None, platform: str
+    ) -> int:
         free = self._disk.free_bytes()
         # With plenty of room the registry is not asked: each question costs round trips, and counts.
         if free is None or is_ample(free - self._claimed_bytes, self.min_free_bytes):
             return 0
-        request = errand.request
         where = (request.reference, request.registry, credential)
         try:
             manifest = fetch_manifest(*where, platform, cancellation=errand.cancellation)
@@ -89,6 +93,4 @@ class SpaceCheck:
 
 def _is_here(errand: Errand, manifest: Manifest) -> bool:
     """Asked for again (Always), and there is nothing newer."""
-    present = errand.present
-    here = present.digest_of(errand.request.reference) if present is not None else None
-    return here is not None and here == manifest.digest
+    return errand.present is not None and errand.present_digest == manifest.digest

@@ -94,9 +94,9 @@ def test_logins_are_counted(fresh_device: Device) -> None:
 
 def test_a_new_password_ends_the_old_one(fresh_device: Device) -> None:
     image = images.push_image(fresh_device.ecr, "private/rotated", "1")
-    fresh_device.ecr.credentials = Credentials(ECR_USER, "next")
+    fresh_device.ecr.credentials = Credentials(ECR_USER, "next-password")
     assert "unauthorized" in pull_error(fresh_device.engine, image.reference, ECR_LOGIN)
-    pull(fresh_device.engine, image.reference, Credentials(ECR_USER, "next"))
+    pull(fresh_device.engine, image.reference, Credentials(ECR_USER, "next-password"))
 
 
 def test_public_registries_ask_for_nothing(fresh_device: Device) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 import boto3
 
 from tests.sandbox.processes import Process
+from tests.sandbox.secrets import SECRETS
 
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
@@ -220,6 +221,7 @@ class _Handler(BaseHTTPRequestHandler):
         )
 
     def _answer(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        SECRETS.add_ecr_tokens(body)
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
@@ -245,6 +247,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.send_header("Connection", "close")
             self.end_headers()
             while chunk := response.read(_CHUNK_BYTES):
+                SECRETS.add_ecr_tokens(chunk)
                 self.wfile.write(chunk)
 
 

@@ -14,8 +14,8 @@ from dockermgr.batch import Batch
 from dockermgr.config import Config, ImageSpec, RetryConfig
 from dockermgr.errors import DockermgrError, ErrorCode, ExitCode, Retry, Stopped
 from dockermgr.image import ImageState, ImageUpdate
+from dockermgr.listing import Listing
 from dockermgr.policy import PullPolicy
-from dockermgr.puller import Listing
 from dockermgr.reference import parse_uri
 from tests.unit.test_puller import (
     Event,

@@ -211,7 +211,17 @@ def test_null_is_absent_at_every_level(absent: object) -> None:
         ({"registries": {"h": 5}}, "registries.h", "must be a map, is 5"),
         ({"registries": {"h": {"username": "u"}}}, "registries.h", "needs both"),
         ({"registries": {"h": {"passwordFile": "/p"}}}, "registries.h", "needs both"),
-        ({"registries": {"h": {"mirrors": ["m"]}}}, "registries.h.mirrors", "not supported"),
+        ({"registries": {"h": {"mirrors": "m"}}}, "registries.h.mirrors", "must be a list"),
+        (
+            {"registries": {"h": {"mirrors": ["m.example.com", "mirror"]}}},
+            "registries.h.mirrors[1]",
+            "must be host or host/path, is 'mirror'",
+        ),
+        (
+            {"registries": {"h": {"mirrors": ["https://m.example.com"]}}},
+            "registries.h.mirrors[0]",
+            "must be host",
+        ),
         (
             {"registries": {"h": {"secretArn": "arn", "username": "u", "passwordFile": "/p"}}},
             "registries.h",
@@ -347,7 +357,25 @@ def test_no_number_is_too_large_for_a_threads_timeout() -> None:
     assert config.startup.wait_seconds <= threading.TIMEOUT_MAX
 
 
-@pytest.mark.parametrize(("value", "problems"), [("false", 0), (False, 0), (True, 1), ("true", 1)])
-def test_only_an_insecure_registry_is_complained_of(value: object, problems: int) -> None:
-    entry = {"username": "robot", "passwordFile": "/password", "insecure": value}
-    assert len(parse_config({"registries": {"host.example": entry}})[1]) == problems
+@pytest.mark.parametrize(("value", "insecure"), [("false", False), (True, True), ("true", True)])
+def test_a_registry_may_be_insecure(value: object, insecure: bool) -> None:
+    config, problems = parse_config({"registries": {"Host.example": {"insecure": value}}})
+
+    assert config.registry("host.example").insecure is insecure
+    assert problems == ()
+
+
+def test_amazons_registries_are_never_insecure() -> None:
+    host = "123456789012.dkr.ecr.us-east-1.amazonaws.com"
+    config, problems = parse_config({"registries": {host: {"insecure": True}}})
+
+    assert not config.registry(host).insecure
+    assert [problem.path for problem in problems] == [f"registries.{host}.insecure"]
+
+
+def test_mirrors_are_hosts_or_prefixes_in_order() -> None:
+    mirrors = ["cache.example.com:5000/", "123456789012.dkr.ecr.us-east-1.amazonaws.com/docker-hub"]
+    config, problems = parse_config({"registries": {"docker.io": {"mirrors": mirrors}}})
+
+    assert config.registry("docker.io").mirrors == ("cache.example.com:5000", mirrors[1])
+    assert problems == ()

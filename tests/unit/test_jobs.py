@@ -13,8 +13,8 @@ from dockermgr.config import Config, ImageSpec, RetryConfig
 from dockermgr.errors import ErrorCode, Retry
 from dockermgr.image import ImageState, ImageUpdate
 from dockermgr.jobs import Job
+from dockermgr.listing import Listing
 from dockermgr.policy import PullPolicy
-from dockermgr.puller import Listing
 from dockermgr.reconcile import Wanted
 from dockermgr.reference import parse_reference
 from tests.unit.test_puller import (

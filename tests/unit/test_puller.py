@@ -17,10 +17,11 @@ from dockermgr.ecr import EcrToken
 from dockermgr.errors import DockermgrError, ErrorCode, Retry, Stopped
 from dockermgr.image import ImageRequest, ImageState, ImageUpdate
 from dockermgr.images import LocalImage, LocalImages
+from dockermgr.listing import Listing
 from dockermgr.locks import ImageLocks
 from dockermgr.policy import PullPolicy
 from dockermgr.progress import Progress, Stage
-from dockermgr.puller import Listing, Memory, Puller
+from dockermgr.puller import Memory, Puller
 from dockermgr.reconcile import to_request
 from dockermgr.reference import Reference
 
@@ -157,6 +158,9 @@ class FakeEngine:
 
     def inspect(self, reference: Reference) -> LocalImage | None:
         return self._images.get(str(reference))
+
+    def untag(self, reference: Reference) -> None:
+        del self._images[str(reference)]
 
     def pull(self) -> FakeStream:
         with self._lock:

@@ -57,10 +57,10 @@ def _seconds(text: str) -> float:
 
 def run(arguments: argparse.Namespace) -> int:
     """Pulls all URIs, several at once; the exit code speaks for the worst of them."""
-    from dockermgr.assembly import assemble  # the docker SDK costs 70 ms
+    from dockermgr.assembly import assemble_for_command  # the docker SDK costs 70 ms
     from dockermgr.batch import Batch
+    from dockermgr.listing import Listing
     from dockermgr.output import output_for
-    from dockermgr.puller import Listing
     from dockermgr.redact import configure_logging, redact
 
     configure_logging(logging.DEBUG if arguments.verbose else logging.CRITICAL)
@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
         parts.tokens.stop()
         batch.stop()
 
-    parts = assemble(component)
+    parts = assemble_for_command(component)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     listing = Listing(parts.engine)
