@@ -34,6 +34,9 @@ LEAST_LIFE_SECONDS = 300.0
 """A device's clock may be off by years, and an `expiresAt` in the past must not mean a token for each
 pull. A token kept too long costs one refused attempt, after which it is fetched anew."""
 
+_PERHAPS_PRIVATE = frozenset({ErrorCode.DOCKER_LOGIN_ERROR, ErrorCode.DOCKER_IMAGE_NOT_VALID})
+"""What registries say of an image that not everybody may read."""
+
 NO_PUBLIC_TOKEN_SECONDS = 600.0
 """So long ECR Public is not asked again for a token that it, or TES, did not give."""
 
@@ -183,9 +186,16 @@ class Credentials:
                 self._checked(registry.host, credential)
         return credential
 
-    def refusal(self, host: str) -> DockermgrError | None:
-        """Why the credentials that are configured for `host` were set aside; None when they were not."""
-        return self._refusals.get(host)
+    def explained(self, error: DockermgrError, host: str) -> DockermgrError:
+        """What `error` of a pull means where the credentials configured for `host` were set aside."""
+        refusal = self._refusals.get(host)
+        if refusal is None or error.code not in _PERHAPS_PRIVATE:
+            return error
+        return DockermgrError(
+            refusal.code,
+            f"{refusal.message}; and without credentials: {error.message}",
+            hint=f"correct the credentials of {host} under `registries` in the configuration",
+        )
 
     def _credential(self, registry: Registry) -> Credential | None:
         if registry.kind is RegistryKind.ECR_PRIVATE and registry.region is not None:

@@ -70,7 +70,7 @@ def uninstalled(text: str, hosts: Collection[str]) -> str:
 
     Raises DockerConfigError for a damaged one.
     """
-    config = _read(text)
+    config, before = _read(text), text
     left = dict(_helpers(config))
     for host, helper in _helpers(config).items():
         if helper == HELPER and (not hosts or host in hosts):
@@ -80,7 +80,7 @@ def uninstalled(text: str, hosts: Collection[str]) -> str:
         text = _without(text, _start(text), _HELPERS)
     if not hosts and config.get(_STORE) == HELPER:
         text = _without(text, _start(text), _STORE)
-    return "" if text == _MADE else text
+    return "" if text == _MADE != before else text
 
 
 def helped_hosts(text: str) -> list[str]:

@@ -30,7 +30,6 @@ from dockermgr.watchdog import Watchdog, Watched
 log = logging.getLogger(__name__)
 
 ENGINE_GATE = "the engine"
-_PERHAPS_PRIVATE = frozenset({ErrorCode.DOCKER_LOGIN_ERROR, ErrorCode.DOCKER_IMAGE_NOT_VALID})
 CHECK_SECONDS = 10.0
 """An image that is here is not held up for longer by the question whether there is a newer one."""
 
@@ -199,15 +198,9 @@ class Puller:
         platform = errand.request.platform or self._platform or ""
         request = self._as_configured(errand.request)
         error = explained(error, request, errand.credential, platform, errand.cancellation)
+        error = self._credentials.explained(error, host)
         # A private ECR's token was fetched anew and checked by then: there it means what it says.
         its_word = registry.kind is RegistryKind.ECR_PRIVATE
-        refusal = self._credentials.refusal(host)
-        if refusal is not None and error.code in _PERHAPS_PRIVATE:
-            error = DockermgrError(
-                refusal.code,
-                f"{refusal.message}; and without credentials: {error.message}",
-                hint=f"correct the credentials of {host} under `registries` in the configuration",
-            )
         login_error = error.code is ErrorCode.DOCKER_LOGIN_ERROR
         if login_error and not its_word and self._memory.was_reached(host):
             return error.but(retry=Retry.LIMITED)
@@ -283,6 +276,7 @@ class Puller:
         request = self._as_configured(request)
         registry = request.registry
         platform = self._wanted_platform(request)
+        errand.credential = None  # a mirror's is for nobody else
         errand.credential = credential = self._credentials.sign_in(registry)
         pull = Pull(self._engine, self._watchdog, self._config.timeouts, errand.cancellation)
         try:

@@ -112,18 +112,18 @@ class RegistryClient(contextlib.AbstractContextManager["RegistryClient"]):
         return registry_auth.token_of(document) if isinstance(document, dict) else None
 
 
-def _basic_authorization(credential: Credential) -> str:
-    """RFC 7617; requests would not take every letter."""
-    login = f"{credential.username}:{credential.password}"
-    return f"Basic {base64.b64encode(login.encode()).decode('ascii')}"
-
-
 def _refusal(reason: str, answer: Answer) -> ManifestUnavailable:
     return ManifestUnavailable(
         reason,
         words=words_of(answer.body),
         retry_after_seconds=header_seconds(answer.headers),
     )
+
+
+def _basic_authorization(credential: Credential) -> str:
+    """RFC 7617; requests would not take every letter."""
+    login = f"{credential.username}:{credential.password}"
+    return f"Basic {base64.b64encode(login.encode()).decode('ascii')}"
 
 
 def _followed(url: str, location: str) -> str:

@@ -30,7 +30,6 @@ def slow_engine(harness: Harness, held: HeldExtraction) -> Engine:
     """An engine of the same kind as the device's own."""
     engine = harness.device.start_engine(
         "slow",
-        variant=harness.device.variant,
         config={"bridge": "none", "iptables": False},
         environment={"PATH": held.path},
     )
