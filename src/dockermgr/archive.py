@@ -15,6 +15,7 @@ from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 
 from dockermgr.errors import DockermgrError, ErrorCode
+from dockermgr.reference import parse_reference
 
 BLOCK = tarfile.BLOCKSIZE
 END = bytes(2 * BLOCK)
@@ -38,7 +39,7 @@ class Archive:
 
     count: int
     tags: tuple[str, ...]
-    """As the archive writes them, familiar (`nginx:1`) or whole."""
+    """Whole names: `docker.io/library/nginx:1`."""
     configs: tuple[str, ...]
     """Digests of their configurations: the ids that an engine with the classic store gives them."""
     manifests: tuple[str, ...]
@@ -220,16 +221,17 @@ def _archive(contents: _Contents) -> Archive:
         manifests = tuple(dict.fromkeys(str(entry["digest"]) for entry in index))
         if _MANIFEST in documents:
             entries = json.loads(documents[_MANIFEST])
-            tags = [str(tag) for entry in entries for tag in entry.get("RepoTags") or ()]
+            called = [tag for entry in entries for tag in entry.get("RepoTags") or ()]
             configs = [str(entry["Config"]) for entry in entries]
             layers = [str(layer) for entry in entries for layer in entry["Layers"]]
             _check_present(names, [*configs, *layers])
         elif _INDEX in documents and _LAYOUT in names:
             noted = [entry.get("annotations") or {} for entry in index]
-            tags = [str(note[_NAME_ANNOTATION]) for note in noted if _NAME_ANNOTATION in note]
+            called = [note[_NAME_ANNOTATION] for note in noted if _NAME_ANNOTATION in note]
             configs, entries = [], list(manifests)
         else:
             raise _foreign("it has neither manifest.json nor an OCI layout")
+        tags = tuple(dict.fromkeys(str(parse_reference(str(name))) for name in called))
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise _foreign("its manifest.json or index.json is not as Docker writes it") from error
     if not entries:
@@ -237,7 +239,7 @@ def _archive(contents: _Contents) -> Archive:
     ids = [found[0] for config in configs if (found := _DIGEST.findall(config))]
     return Archive(
         count=len(entries),
-        tags=tuple(dict.fromkeys(tags)),
+        tags=tags,
         # One that does not say its id could be any image.
         configs=tuple(f"sha256:{one}" for one in ids) if len(ids) == len(configs) else (),
         manifests=manifests,

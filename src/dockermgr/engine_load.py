@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
-
-import docker.errors
 
 from dockermgr import classify
 from dockermgr.engine import SDK_ERRORS, AbortableClient, Engine, error_text, from_sdk
@@ -57,17 +54,6 @@ class LoadingEngine(Engine):
     def tag(self, image_id: str, reference: Reference) -> None:
         """Gives an image one more name."""
         self._ask(lambda client: client.tag(image_id, reference.name, reference.effective_tag))
-
-    def remove(self, name: str) -> None:
-        """Takes a name, or an image without one, away, if it is there."""
-
-        def remove(client: Any) -> None:
-            try:
-                client.remove_image(name)
-            except docker.errors.ImageNotFound:
-                return
-
-        self._ask(remove)
 
 
 class _LoadingClient(AbortableClient):

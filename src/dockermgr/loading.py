@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -13,15 +13,16 @@ from typing import Protocol, TypeVar
 from dockermgr.archive import BLOCK, Archive, read_archive
 from dockermgr.cancellation import Cancellation
 from dockermgr.compression import is_compressed
-from dockermgr.config import RetryConfig
+from dockermgr.config import Config
 from dockermgr.errand import Report
 from dockermgr.errors import ENGINE_CODES, DockermgrError, ErrorCode, Retry
 from dockermgr.image import ImageState, ImageUpdate
 from dockermgr.images import LocalImage
 from dockermgr.locks import ImageLocks
-from dockermgr.passage import Passage
+from dockermgr.names import Names, NamingEngine
+from dockermgr.passage import LoadStream, Passage
 from dockermgr.progress import DOWNLOAD_SHARE, Progress, Stage
-from dockermgr.reference import Reference, parse_reference
+from dockermgr.reference import Reference
 from dockermgr.retry import back_off_seconds, keep_trying
 from dockermgr.s3 import S3Address, S3Object
 from dockermgr.state import State
@@ -33,26 +34,10 @@ T = TypeVar("T")
 _MEGABYTE = 1_000_000
 
 
-class LoadStream(Protocol):
-    """One archive on its way into the engine."""
-
-    def run(self, archive: Iterator[bytes]) -> Iterator[tuple[str, ...]]: ...
-
-    def abort(self) -> None: ...
-
-    def close(self) -> None: ...
-
-
-class Engine(Protocol):
+class Engine(NamingEngine, Protocol):
     """What loading needs of the engine."""
 
     def free_bytes(self) -> int | None: ...
-
-    def find(self, name: str) -> LocalImage | None: ...
-
-    def tag(self, image_id: str, reference: Reference) -> None: ...
-
-    def remove(self, name: str) -> None: ...
 
     def load(self) -> LoadStream: ...
 
@@ -89,13 +74,16 @@ class Load:
         engine: Engine,
         state: State,
         locks: ImageLocks,
+        config: Config,
         report: Report,
         cancellation: Cancellation,
     ) -> None:
         self._order = order
         self._engine = engine
+        self._names = Names(engine)
         self._state = state
         self._locks = locks
+        self._config = config
         self._report = report
         self._cancellation = cancellation
         self._attempts = 0
@@ -117,7 +105,7 @@ class Load:
         return loaded
 
     def _keep_trying(self, work: Callable[[], T]) -> T:
-        config = RetryConfig()
+        config = self._config.retry
 
         def wait_seconds(error: DockermgrError, failures: int) -> float:
             return back_off_seconds(failures, config, retry_after_seconds=error.retry_after_seconds)
@@ -194,56 +182,48 @@ class Load:
                 break
         else:
             return None
-        missing = [name for name in self._names(archive) if self._id_of(name) not in images]
+        missing = self._names.missing(self._wanted(archive), images)
         if missing and (self._order.sha256 or len(images) > 1):
             return None
-        for name in missing:
-            self._engine.tag(next(iter(images)), parse_reference(name))
-        return self._look_up(images) if missing else tuple(images.values())
+        return self._names.give(missing, tuple(images.values()))
 
-    def _look_up(self, names: Iterable[str]) -> tuple[LocalImage, ...]:
-        found = [self._engine.find(name) for name in names]
-        return tuple({image.image_id: image for image in found if image}.values())
-
-    def _names(self, archive: Archive) -> list[str]:
+    def _wanted(self, archive: Archive) -> list[str]:
         return [*archive.tags, *([str(self._order.tag)] if self._order.tag else [])]
 
-    def _id_of(self, name: str) -> str | None:
-        found = self._engine.find(name)
-        return found.image_id if found else None
-
     def _check_space(self, stored: Stored) -> None:
-        free = self._engine.free_bytes()
-        if free is not None and free < stored.size_bytes:
+        free, reserve = self._engine.free_bytes(), self._config.min_free_bytes
+        if free is not None and free - reserve < stored.size_bytes:
+            conditions = f", {reserve / _MEGABYTE:.1f} MB must stay free (minFreeBytes)"
             raise DockermgrError(
                 ErrorCode.DISK_SPACE_CRITICAL,
                 f"the archive has {stored.size_bytes / _MEGABYTE:.1f} MB, "
-                f"{free / _MEGABYTE:.1f} MB are free on the engine's disk",
+                f"{free / _MEGABYTE:.1f} MB are free on the engine's disk"
+                + (conditions if reserve else ""),
                 hint="free some space on the disk that holds the engine's data (docker system df)",
                 retry=Retry.LIMITED,
             )
 
     def _load(self, stored: Stored) -> Loaded:
-        before: dict[str, str | None] = {}
-
         def approve(archive: Archive) -> None:
             if images := self._present(archive):
                 raise _AlreadyThere(images)
-            before.update({name: self._id_of(name) for name in archive.tags})
+            self._names.hold(archive.tags)
 
         def on_read(count: int) -> None:
             self._cancellation.check()
             self._show(Stage.DOWNLOADING, count, stored.size_bytes)
 
-        passage = Passage(stored, sha256=self._order.sha256, approve=approve, on_read=on_read)
+        passage = Passage(stored, sha256=self._order.sha256, stall_seconds=self._config.timeouts.extract_stall_seconds, approve=approve, on_read=on_read)
         stream = self._engine.load()
-        with contextlib.closing(stream), Watchdog().watch(stream.abort) as watched:
-            try:
+        try:
+            with contextlib.closing(stream), Watchdog().watch(stream.abort) as watched:
                 said = passage.into(stream, watched)
-            except DockermgrError as error:
-                if passage.complete and error.code not in ENGINE_CODES:
-                    self._take_back(before)
-                raise
+        except DockermgrError as error:
+            if passage.complete and error.code not in ENGINE_CODES:
+                self._names.restore()
+            raise
+        finally:
+            self._names.release()
         return self._take(stored, passage.archive, said)
 
     def _show(self, stage: Stage, count: int, size_bytes: int) -> None:
@@ -253,18 +233,9 @@ class Load:
             now = Progress(stage, count, size_bytes, percent)
             self._report(ImageUpdate(ImageState.PULLING, self._attempts, progress=now))
 
-    def _take_back(self, before: dict[str, str | None]) -> None:
-        """containerd's store names an image first and finds out afterwards that it is broken."""
-        for name, image_id in before.items():
-            with contextlib.suppress(DockermgrError):
-                if image_id is None:
-                    self._engine.remove(name)
-                elif self._id_of(name) != image_id:
-                    self._engine.tag(image_id, parse_reference(name))
-
     def _take(self, stored: Stored, archive: Archive, said: tuple[str, ...]) -> Loaded:
         """Looks up what the engine made of the archive, names it, and remembers it."""
-        images = self._look_up((*archive.tags, *said, *archive.configs, *archive.manifests))
+        images = self._names.look_up((*archive.tags, *said, *archive.configs, *archive.manifests))
         if not images:
             raise DockermgrError(
                 ErrorCode.DOCKER_IMAGE_NOT_VALID,
@@ -272,9 +243,9 @@ class Load:
                 hint="the engine's own log (journalctl -u docker) may say why",
             )
         ids = [image.image_id for image in images]
-        if self._order.tag:
-            self._engine.tag(ids[0], self._order.tag)
-            images = self._look_up(ids)
+        if len(ids) == 1:
+            # Podman calls what it loads `localhost/…`, and looks for it at Docker Hub.
+            images = self._names.give(self._names.missing(self._wanted(archive), ids), images)
         content = json.dumps(
             {
                 "count": archive.count,

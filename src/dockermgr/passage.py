@@ -7,16 +7,19 @@ from typing import Protocol
 
 from dockermgr.archive import END, Archive, Sieve
 from dockermgr.compression import Tap, unpacked
-from dockermgr.config import TimeoutConfig
 from dockermgr.errors import DockermgrError, ErrorCode, Retry
 from dockermgr.stored import Stored
 from dockermgr.watchdog import Watched
 
 
-class Engine(Protocol):
-    """Where the archive goes."""
+class LoadStream(Protocol):
+    """One archive on its way into the engine."""
 
     def run(self, archive: Iterator[bytes]) -> Iterator[tuple[str, ...]]: ...
+
+    def abort(self) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class Passage:
@@ -27,6 +30,7 @@ class Passage:
         stored: Stored,
         *,
         sha256: str,
+        stall_seconds: float,
         approve: Callable[[Archive], None],
         on_read: Callable[[int], None],
     ) -> None:
@@ -34,6 +38,7 @@ class Passage:
         were read, and may raise as well."""
         self._stored = stored
         self._expected = sha256
+        self._stall_seconds = stall_seconds
         self._approve = approve
         self._on_read = on_read
         self._tap = Tap(stored.chunks(), summed=bool(sha256))
@@ -46,7 +51,7 @@ class Passage:
         """What is in it; known at its end."""
         return self._sieve.finish()
 
-    def into(self, engine: Engine, watched: Watched) -> tuple[str, ...]:
+    def into(self, stream: LoadStream, watched: Watched) -> tuple[str, ...]:
         """Sends it. Returns the names and ids that the engine said it loaded.
 
         Raises what went wrong on this side, else what the engine said.
@@ -58,7 +63,7 @@ class Passage:
             nonlocal failure
             try:
                 for data in self._approved():
-                    _expect_more(watched)
+                    self._expect_more(watched)
                     yield data
                     watched.expect_within(0, "")  # what is stored far away has limits of its own
             except Exception as error:  # noqa: BLE001  # raised below: the engine has its turn first
@@ -67,11 +72,11 @@ class Passage:
             else:
                 self.complete = True
                 yield END
-            _expect_more(watched)
+            self._expect_more(watched)
 
         try:
-            for names in engine.run(body()):
-                _expect_more(watched)
+            for names in stream.run(body()):
+                self._expect_more(watched)
                 said += names
         except DockermgrError as error:
             if failure is None:
@@ -79,6 +84,9 @@ class Passage:
         if failure is not None:
             raise failure
         return tuple(said)
+
+    def _expect_more(self, watched: Watched) -> None:
+        watched.expect_within(self._stall_seconds, "the engine to go on")
 
     def _approved(self) -> Iterator[bytes]:
         for data in unpacked(self._tap, self._stored.read_at(0, 4)):
@@ -95,10 +103,6 @@ class Passage:
                 hint="upload it again, or correct --sha256",
             )
         self._approve(archive)
-
-
-def _expect_more(watched: Watched) -> None:
-    watched.expect_within(TimeoutConfig().extract_stall_seconds, "the engine to go on")
 
 
 def _stalled(watched: Watched) -> DockermgrError:

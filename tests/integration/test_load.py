@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -37,6 +38,11 @@ def everything(harness: Harness) -> set[str]:
         return {str(found.id) for found in client.images.list(all=True)}
 
 
+def tags(harness: Harness) -> set[str]:
+    """The names of all images; Podman has its own beside each."""
+    return {name for name in harness.device.engine.tags() if not name.startswith("localhost/")}
+
+
 def put_file(harness: Harness, content: bytes, name: str = "archive.tar") -> str:
     path = Path(harness.home, name)
     path.write_bytes(content)
@@ -48,6 +54,12 @@ def put_object(harness: Harness, content: bytes, key: str = "dir/app.tar") -> st
     s3.create_bucket(Bucket=BUCKET)
     s3.put_object(Bucket=BUCKET, Key=key, Body=content)
     return f"s3://{BUCKET}/{key}"
+
+
+def catches(pid: int, number: signal.Signals) -> bool:
+    """Whether a process has a handler for the signal."""
+    caught = re.search(r"(?m)^SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text())
+    return caught is not None and bool(int(caught[1], 16) >> (number - 1) & 1)
 
 
 def error_of(harness: Harness, *arguments: str, code: int = 3) -> str:
@@ -78,8 +90,8 @@ def test_every_form_kind_and_place(
     again = harness.run("load", place)
 
     assert first.code == 0, first.out + first.err
-    assert "Loaded: app:1 (sha256:" in first.out.replace("docker.io/library/", "")
-    assert harness.device.engine.tags() == {"app:1"}
+    assert re.search(r"(?m)^Loaded: .*\bapp:1 \(sha256:", first.out)
+    assert tags(harness) == {"app:1"}
     assert again.code == 0
     assert "already there: " in again.out
 
@@ -92,7 +104,7 @@ def test_several_images_and_names(harness: Harness, form: Form) -> None:
     done = harness.run("load", place)
 
     assert done.code == 0, done.out
-    assert harness.device.engine.tags() == {"app:1", "app:latest", "other:2"}
+    assert tags(harness) == {"app:1", "app:latest", "other:2"}
     assert "already there" in harness.run("load", place).out
     assert "a tag is for one" in error_of(harness, place, "--tag", "more:1")
 
@@ -105,20 +117,21 @@ def test_an_image_without_a_name_and_a_tag_for_it(harness: Harness) -> None:
 
     assert done.code == 0
     assert "already there: registry.example.com/app:2" in done.out
-    assert harness.device.engine.tags() == {"registry.example.com/app:2"}
+    assert tags(harness) == {"registry.example.com/app:2"}
 
 
 def test_a_tag_of_ones_own_comes_with_the_first_load(harness: Harness, image: SavedImage) -> None:
     place = put_file(harness, gzip.compress(archive(image)))
     assert harness.run("load", place, "--tag", "docker:mine:1").code == 0
-    assert harness.device.engine.tags() == {"app:1", "mine:1"}
+    assert tags(harness) == {"app:1", "mine:1"}
 
 
 def test_a_name_that_went_astray_is_put_right_without_loading(
     harness: Harness, image: SavedImage
 ) -> None:
     place = put_object(harness, archive(image))
-    assert harness.run("load", place).code == 0
+    # With another name: containerd's store keeps no image without one.
+    assert harness.run("load", place, "--tag", "kept:1").code == 0
     assert harness.run("load", put_file(harness, archive(saved_image("app:1", seed=2)))).code == 0
     harness.device.aws.reset()
 
@@ -181,7 +194,7 @@ def test_a_wrong_checksum_loads_nothing(harness: Harness, image: SavedImage, for
             said = error_of(harness, place, "--sha256", "0" * 64)
 
             assert said.startswith("ARTIFACT_CHECKSUM_MISMATCH")
-            assert harness.device.engine.tags() == set()
+            assert tags(harness) == set()
 
 
 def test_a_checksum_speaks_for_what_stands_behind_the_end_too(
@@ -247,9 +260,9 @@ def test_a_damaged_layer_leaves_no_half_image(
     said = error_of(harness, put_file(harness, bytes(content)))
 
     assert said.startswith("DOCKER_IMAGE_NOT_VALID: the engine cannot load the archive")
-    assert harness.device.engine.tags() == {"app:1"}
+    assert tags(harness) == {"app:1"}
     with harness.device.engine.client() as client:
-        assert [kept.tags for kept in client.images.list()] == [["app:1"]]
+        assert len(client.images.list()) == 1
     # It would be found there, and taken for whole.
     good = archive(saved_image("app:1", "app:new", seed=image.tags[0] + form), form=form)
     assert "Loaded" in harness.run("load", put_file(harness, good)).out
@@ -318,7 +331,7 @@ def test_a_signal_ends_it_and_leaves_nothing(
     harness.device.engine.pause()
     process = harness.process("load", "--timeout", "100", place)
     process.start()
-    assert not process.wait_ended(1)
+    process.wait_ready(lambda: catches(process.pid, signal.SIGTERM))
 
     process.signal(number)
 

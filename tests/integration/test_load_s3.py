@@ -9,7 +9,7 @@ import signal
 import pytest
 
 from tests.integration.harness import Harness
-from tests.integration.test_load import BUCKET, error_of, everything, put_object
+from tests.integration.test_load import BUCKET, error_of, everything, put_object, tags
 from tests.sandbox.archives import archive, saved_image
 from tests.sandbox.aws import Fault
 
@@ -44,7 +44,7 @@ def test_a_download_that_breaks_again_and_again_goes_on_where_it_was(harness: Ha
     done = harness.run("load", place)
 
     assert done.code == 0, done.out + done.err
-    assert harness.device.engine.tags() == {"app:1"}
+    assert tags(harness) == {"app:1"}
     began = resumed(harness)
     assert began == sorted(set(began))
     assert len(began) >= 6
@@ -78,7 +78,7 @@ def test_an_object_that_is_replaced_in_between_is_read_from_its_beginning(harnes
     assert process.wait_ended(60)
     assert process.exit_code == 0, process.log_text()
     assert "was replaced while it was being read" in process.log_text()
-    assert harness.device.engine.tags() == {"new:1"}
+    assert tags(harness) == {"new:1"}
 
 
 def test_a_denied_call_names_the_action_and_the_role(harness: Harness) -> None:

@@ -86,7 +86,7 @@ def test_images_names_and_ids_of_both_forms(form: Form) -> None:
     found = look_at(BOTH[form])
 
     assert found.count == 2
-    assert found.tags == ("app:1", "app:two", "other:1")
+    assert found.tags == tuple(f"docker.io/library/{n}" for n in ("app:1", "app:two", "other:1"))
     assert [
         {config} <= image.ids for config, image in zip(found.configs, (IMAGE, OTHER), strict=True)
     ]
@@ -197,6 +197,15 @@ def test_an_image_whose_id_is_not_said_is_no_known_image() -> None:
         (tar({"manifest.json": b"{"}), "not as Docker writes it"),
         (tar({"manifest.json": b"[1]"}), "not as Docker writes it"),
         (tar({"manifest.json": b"[]"}), "no image in it"),
+        (
+            tar(
+                {
+                    "manifest.json": b'[{"Config": "", "Layers": [], "RepoTags": ["../App"]}]',
+                    "": b"",
+                }
+            ),
+            "not as Docker writes it",
+        ),
         (tar({"manifest.json": b"[" * 100_000}), "not as Docker writes it"),
         (tar({**members([IMAGE]), "./manifest.json": b"[]"}), "holds manifest.json twice"),
         (tar({"manifest.json": bytes(archives.LARGEST_DOCUMENT_BYTES + 1)}), "has 4194305 bytes"),

@@ -89,6 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
     from dockermgr.batch import Batch
     from dockermgr.config import ImageSpec
     from dockermgr.engine_load import LoadingEngine
+    from dockermgr.handover import taken_over
     from dockermgr.loading import Load, Loaded, Order
     from dockermgr.locks import ImageLocks
     from dockermgr.output import output_for
@@ -100,7 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
     order = Order(arguments.place, arguments.sha256 or "", arguments.tag)
     batch = Batch([ImageSpec(str(arguments.place))], output.show)
     engine, home = LoadingEngine(), home_folder()
-    state, locks = State(home), ImageLocks(home / "locks")
+    state, locks, config = State(home), ImageLocks(home / "locks"), taken_over(home)
     received: list[int] = []
     loaded: list[Loaded] = []
     ended = threading.Event()
@@ -115,7 +116,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     def ensure(spec: ImageSpec, report: Report, cancellation: Cancellation) -> None:  # noqa: ARG001
         try:
-            loaded.append(Load(order, engine, state, locks, report, cancellation).run())
+            loaded.append(Load(order, engine, state, locks, config, report, cancellation).run())
         finally:
             ended.set()
 
