@@ -213,7 +213,13 @@ class Load:
             self._cancellation.check()
             self._show(Stage.DOWNLOADING, count, stored.size_bytes)
 
-        passage = Passage(stored, sha256=self._order.sha256, stall_seconds=self._config.timeouts.extract_stall_seconds, approve=approve, on_read=on_read)
+        passage = Passage(
+            stored,
+            sha256=self._order.sha256,
+            stall_seconds=self._config.timeouts.extract_stall_seconds,
+            approve=approve,
+            on_read=on_read,
+        )
         stream = self._engine.load()
         try:
             with contextlib.closing(stream), Watchdog().watch(stream.abort) as watched:
