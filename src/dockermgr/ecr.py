@@ -1,4 +1,4 @@
-"""ECR authorization tokens: the only user of boto3, run as a short-lived child process.
+"""ECR authorization tokens, fetched by a short-lived child process.
 
 boto3 and a client of it take some 26 MB, for a token fetched twice a day: `python -m dockermgr.ecr`
 fetches it and is gone. The child prints one JSON object, a token or an error, on its standard output.

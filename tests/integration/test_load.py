@@ -292,6 +292,25 @@ def test_an_engine_that_comes_back_gets_the_archive(harness: Harness, image: Sav
     assert process.exit_code == 0, process.log_text()
 
 
+@pytest.mark.parametrize("form", list(Form), ids=lambda form: form.value)
+def test_a_disk_that_is_too_small_is_told_and_left_as_it_was(harness: Harness, form: Form) -> None:
+    variant = harness.device.variant
+    engine = harness.device.start_small_engine(60, variant=variant)
+    engine.wait_ready()
+    place = put_file(harness, archive(saved_image("app:1", size_bytes=45_000_000), form=form))
+    larger = put_file(harness, archive(saved_image("app:1", size_bytes=70_000_000)), "larger.tar")
+
+    for where, words in ((place, "no space left on device"), (larger, "the archive has 70.0 MB")):
+        done = harness.run("load", "--json", "--timeout", "5", where, DOCKER_HOST=engine.host)
+
+        assert done.code == 4, done.out
+        errors = [m["error"] for m in done.messages() if m["state"] == "RETRYING"]
+        assert {error["code"] for error in errors} == {"DISK_SPACE_CRITICAL"}
+        assert words in errors[0]["message"]
+        with engine.client() as client:
+            assert client.images.list(all=True) == []
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

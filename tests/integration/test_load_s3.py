@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import math
 import signal
 
@@ -131,6 +132,42 @@ def test_time_that_runs_out_is_exit_code_4_with_the_last_error(harness: Harness)
 
     assert done.code == 4
     assert "SlowDown" in done.err
+
+
+def test_an_engine_that_is_killed_in_the_middle_gets_all_of_it_again(harness: Harness) -> None:
+    place = large(harness, "killed")
+    harness.device.aws.inject(Fault("GET", truncate_after_bytes=MEGABYTE, stall_seconds=3, times=3))
+    process = harness.process("load", "--timeout", "100", place)
+    process.start()
+    process.wait_ready(lambda: "PULLING" in process.log_text())
+
+    harness.device.engine.kill()
+    process.wait_ready(lambda: "RETRYING" in process.log_text())
+    harness.device.engine.start()
+
+    assert process.wait_ended(60)
+    assert process.exit_code == 0, process.log_text()
+    assert "DOCKER_SERVICE_UNAVAILABLE" in process.log_text()
+    assert tags(harness) == {"app:1"}
+
+
+def test_an_engine_that_stops_listening_is_noticed(harness: Harness) -> None:
+    place = large(harness, "hung")
+    # As the service hands it over.
+    limits = json.dumps({"timeouts": {"extractStallSeconds": 2}})
+    (harness.home / "configuration.json").write_text(limits)
+    harness.device.aws.inject(Fault("GET", truncate_after_bytes=MEGABYTE, stall_seconds=3, times=3))
+    process = harness.process("load", "--timeout", "100", place)
+    process.start()
+    process.wait_ready(lambda: "PULLING" in process.log_text())
+
+    harness.device.engine.pause()
+    process.wait_ready(lambda: "RETRYING" in process.log_text())
+    harness.device.engine.resume()
+
+    assert process.wait_ended(60)
+    assert process.exit_code == 0, process.log_text()
+    assert "PULL_STALLED: waited 2 s for the engine to go on" in process.log_text()
 
 
 def test_a_signal_while_s3_is_away_leaves_nothing(harness: Harness) -> None:
