@@ -208,6 +208,8 @@ class Load:
             if images := self._present(archive):
                 raise _AlreadyThere(images)
             self._names.hold(archive.tags)
+            self._percent = -1
+            self._show(Stage.EXTRACTING, stored.size_bytes, stored.size_bytes)
 
         def on_read(count: int) -> None:
             self._cancellation.check()
@@ -249,7 +251,7 @@ class Load:
                 hint="the engine's own log (journalctl -u docker) may say why",
             )
         ids = [image.image_id for image in images]
-        if len(ids) == 1:
+        if archive.count == 1:
             # Podman calls what it loads `localhost/…`, and looks for it at Docker Hub.
             images = self._names.give(self._names.missing(self._wanted(archive), ids), images)
         content = json.dumps(

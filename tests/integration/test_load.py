@@ -14,6 +14,7 @@ from backports import zstd
 
 from tests.integration.harness import Harness
 from tests.sandbox.archives import Form, SavedImage, archive, members, saved_image, tar
+from tests.sandbox.device import OTHER_HOST
 from tests.sandbox.engines import Variant
 
 pytestmark = pytest.mark.timeout(120)
@@ -98,13 +99,14 @@ def test_every_form_kind_and_place(
 
 @pytest.mark.parametrize("form", list(Form), ids=lambda form: form.value)
 def test_several_images_and_names(harness: Harness, form: Form) -> None:
-    images = [saved_image("app:1", "app:latest", seed="a"), saved_image("other:2", seed="b")]
+    names = [f"{OTHER_HOST}/app:1", f"{OTHER_HOST}/app:latest", f"{OTHER_HOST}/other:2"]
+    images = [saved_image(*names[:2], seed="a"), saved_image(names[2], seed="b")]
     place = put_file(harness, archive(*images, form=form))
 
     done = harness.run("load", place)
 
     assert done.code == 0, done.out
-    assert tags(harness) == {"app:1", "app:latest", "other:2"}
+    assert tags(harness) == set(names)
     assert "already there" in harness.run("load", place).out
     assert "a tag is for one" in error_of(harness, place, "--tag", "more:1")
 
@@ -133,6 +135,7 @@ def test_a_name_that_went_astray_is_put_right_without_loading(
     # With another name: containerd's store keeps no image without one.
     assert harness.run("load", place, "--tag", "kept:1").code == 0
     assert harness.run("load", put_file(harness, archive(saved_image("app:1", seed=2)))).code == 0
+    assert tags(harness) == {"app:1", "kept:1"}
     harness.device.aws.reset()
 
     done = harness.run("load", place)
@@ -140,7 +143,7 @@ def test_a_name_that_went_astray_is_put_right_without_loading(
     assert "already there: " in done.out
     assert len(harness.device.aws.calls("GET")) == 1
     with harness.device.engine.client() as client:
-        assert str(client.images.get("app:1").id) in done.out
+        assert str(client.images.get("docker.io/library/app:1").id) in done.out
 
 
 def test_what_is_there_is_found_from_the_headers_of_a_plain_object(

@@ -118,7 +118,9 @@ def tar(files: Mapping[str, bytes], format: int = tarfile.PAX_FORMAT) -> bytes: 
 
 
 def _annotations(tag: str | None) -> dict[str, str]:
-    return {"io.containerd.image.name": f"docker.io/library/{tag}"} if tag else {}
+    if not tag:
+        return {}
+    return {"io.containerd.image.name": tag if "/" in tag else f"docker.io/library/{tag}"}
 
 
 def _described(blob: bytes, media_type: str) -> dict[str, object]:

@@ -37,4 +37,6 @@ def test_the_codes_in_the_table_are_codes_that_there_are() -> None:
 
 
 def test_the_readme_explains_every_code() -> None:
-    assert {code.value for code in ErrorCode} <= set(re.findall(r"`([A-Z][A-Z0-9]*_[A-Z_]+)`", README))
+    assert {code.value for code in ErrorCode} <= set(
+        re.findall(r"`([A-Z][A-Z0-9]*_[A-Z_]+)`", README)
+    )
