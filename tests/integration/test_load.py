@@ -16,6 +16,7 @@ from tests.integration.harness import Harness
 from tests.sandbox.archives import Form, SavedImage, archive, members, saved_image, tar
 from tests.sandbox.device import OTHER_HOST
 from tests.sandbox.engines import Variant
+from tests.sandbox.images import file_layer
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -300,7 +301,8 @@ def test_a_disk_that_is_too_small_is_told_and_left_as_it_was(harness: Harness, f
     variant = harness.device.variant
     engine = harness.device.start_small_engine(60, variant=variant)
     engine.wait_ready()
-    place = put_file(harness, archive(saved_image("app:1", size_bytes=45_000_000), form=form))
+    zeros = SavedImage((file_layer({"zeros": bytes(80_000_000)}),), ("app:1",))
+    place = put_file(harness, gzip.compress(archive(zeros, form=form), 1))
     larger = put_file(harness, archive(saved_image("app:1", size_bytes=70_000_000)), "larger.tar")
 
     for where, words in ((place, "no space left on device"), (larger, "the archive has 70.0 MB")):
