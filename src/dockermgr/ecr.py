@@ -1,4 +1,4 @@
-"""ECR authorization tokens: the only user of boto3, run as a short-lived child process.
+"""ECR authorization tokens, fetched by a short-lived child process.
 
 boto3 and a client of it take some 26 MB, for a token fetched twice a day: `python -m dockermgr.ecr`
 fetches it and is gone. The child prints one JSON object, a token or an error, on its standard output.
@@ -18,15 +18,11 @@ import urllib.parse
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dockermgr import tes
+from dockermgr.aws import CONNECT_TIMEOUT_SECONDS, aws_client, device_keys
 from dockermgr.errors import DockermgrError, ErrorCode, Retry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-CONNECT_TIMEOUT_SECONDS = 15
-READ_TIMEOUT_SECONDS = 30
-"""botocore's 60 s each would make a lost packet look like a hang; the caller tries again anyway."""
 
 PARENT_VARIABLE = "DOCKERMGR_PARENT"
 """The process id of who started the child."""
@@ -74,7 +70,7 @@ def fetch_token(region: str, *, fips: bool = False, away: str = "") -> EcrToken:
     Raises GET_ECR_CREDENTIAL_ERROR, THROTTLING_ERROR, NETWORK_ERROR or a CREDENTIAL_ENDPOINT code.
     """
     # What can be known without boto3 comes first: to start that costs more than all of the rest.
-    keys = _keys()
+    keys = device_keys()
     if away:
         _check_reachable(away, region)
     from botocore.exceptions import BotoCoreError, ClientError
@@ -86,18 +82,6 @@ def fetch_token(region: str, *, fips: bool = False, away: str = "") -> EcrToken:
     except BotoCoreError as error:
         raise _from_botocore_error(error, region) from error
     return _token_from(answer)
-
-
-def _keys() -> dict[str, str]:
-    uri = tes.endpoint_of()
-    if uri is None:
-        return {}
-    found = tes.fetch_credentials(uri, os.environ.get("AWS_CONTAINER_AUTHORIZATION_TOKEN", ""))
-    return {
-        "aws_access_key_id": found.access_key_id,
-        "aws_secret_access_key": found.secret_access_key,
-        "aws_session_token": found.session_token,
-    }
 
 
 def _check_reachable(endpoint: str, region: str) -> None:
@@ -120,21 +104,12 @@ def _away(endpoint: str, region: str) -> EndpointAwayError:
 
 
 def _client(region: str, keys: dict[str, str], *, fips: bool) -> Any:
-    import boto3
-    from botocore.config import Config
-
     public = region == PUBLIC
-    return boto3.session.Session().client(
+    return aws_client(
         "ecr-public" if public else "ecr",
-        region_name=_PUBLIC_REGION if public else region,
-        config=Config(
-            connect_timeout=CONNECT_TIMEOUT_SECONDS,
-            read_timeout=READ_TIMEOUT_SECONDS,
-            # The caller retries, with everybody's back-off in one place.
-            retries={"total_max_attempts": 1},
-            use_fips_endpoint=fips or None,
-        ),
-        **keys,
+        _PUBLIC_REGION if public else region,
+        keys,
+        use_fips_endpoint=fips or None,
     )
 
 

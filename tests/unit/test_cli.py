@@ -141,7 +141,7 @@ def test_a_timeout_is_in_seconds(text: str, seconds: float) -> None:
     ("inside", "folder", "component"),
     [(True, "com.example.App", "com.example.App"), (False, "com.example.App", "")],
 )
-def test_the_calling_component_is_known_by_its_work_folder(
+def test_thecalling_component_is_known_by_its_work_folder(
     inside: bool,
     folder: str,
     component: str,
@@ -154,7 +154,7 @@ def test_the_calling_component_is_known_by_its_work_folder(
     monkeypatch.delenv("SVCUID", raising=False)
     if inside:
         monkeypatch.setenv("SVCUID", "any")
-    assert pull._calling_component() == component
+    assert pull.calling_component() == component
 
 
 def test_an_interrupt_is_the_shells_own_code(monkeypatch: pytest.MonkeyPatch) -> None:

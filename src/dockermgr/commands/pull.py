@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--platform", metavar="P", help="for instance linux/arm64")
     parser.add_argument(
         "--timeout",
-        type=_seconds,
+        type=seconds,
         default=0.0,
         metavar="S",
         help="seconds after which to give up; without it, only an engine that is away ends it",
@@ -45,14 +45,15 @@ def _policy(text: str) -> PullPolicy:
     raise argparse.ArgumentTypeError(f"{text!r}: write Always, IfNotPresent or Never")
 
 
-def _seconds(text: str) -> float:
+def seconds(text: str) -> float:
+    """An argument that is a number of seconds; 0 is no limit."""
     try:
-        seconds = float(text)
+        number = float(text)
     except ValueError:
-        seconds = -1
-    if not 0 <= seconds <= threading.TIMEOUT_MAX:
+        number = -1
+    if not 0 <= number <= threading.TIMEOUT_MAX:
         raise argparse.ArgumentTypeError(f"{text!r}: write a number of seconds, 0 for no limit")
-    return seconds
+    return number
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -64,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     from dockermgr.redact import configure_logging, redact
 
     configure_logging(logging.DEBUG if arguments.verbose else logging.CRITICAL)
-    component = _calling_component()
+    component = calling_component()
     output = output_for(sys.stdout, as_json=arguments.json, component=component)
     specs = [ImageSpec(uri, arguments.policy, arguments.platform) for uri in arguments.uris]
     batch = Batch(dict.fromkeys(specs), output.show)
@@ -101,6 +102,6 @@ def run(arguments: argparse.Namespace) -> int:
     os._exit(code)
 
 
-def _calling_component() -> str:
+def calling_component() -> str:
     """A nucleus runs a component's scripts in the work folder that is named after it."""
     return Path.cwd().name if os.environ.get("SVCUID") else ""
