@@ -20,6 +20,8 @@ _WITHOUT_VALUE = frozenset(
 _LONG = {"d": "detach", "i": "interactive", "t": "tty", "P": "publish-all", "q": "quiet"}
 """Those of them with one letter; every other letter takes a value."""
 _SAME = {"net": "network"}
+_NOT_CREATES = frozenset({"name", "detach", "detach-keys", "sig-proxy"})
+"""We give the name; the rest is about docker's own attaching to a container, which is ours here."""
 _NO = frozenset({"0", "f", "F", "false", "False", "FALSE"})
 
 
@@ -29,7 +31,7 @@ class WrongWords(ValueError):  # noqa: N818 - what it is says more than Error
 
 @dataclass(frozen=True, slots=True)
 class RunWords:
-    """What to run. `flags` are as written, but for `--name`."""
+    """What to run. `flags` are as written, but for those that `docker create` does not know."""
 
     uri: str
     flags: tuple[str, ...] = ()
@@ -52,8 +54,8 @@ def read_words(words: Sequence[str], name: str | None = None) -> RunWords:
             end = begin
             break
         values.setdefault(flag, []).append(value)
-        if flag != "name":
-            flags += rest[begin:past] if past > begin else []
+        if flag not in _NOT_CREATES:
+            flags += rest[begin:past]
     names = set(values.get("name", [])) | ({name} if name else set())
     if len(names) > 1:
         raise WrongWords(f"two names, {' and '.join(sorted(names))}: write one")

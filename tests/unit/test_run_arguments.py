@@ -45,9 +45,7 @@ def test_the_background_is_refused(flag: str) -> None:
         read_words([IMAGE, flag])
 
 
-@pytest.mark.parametrize(
-    "flags", [["--detach=false"], ["-e", "-d"], ["--env", "--detach"], ["-ed"]]
-)
+@pytest.mark.parametrize("flags", [["-e", "-d"], ["--env", "--detach"], ["-ed"]])
 def test_what_only_looks_like_it_is_not(flags: list[str]) -> None:
     assert read_words([IMAGE, *flags]).flags == tuple(flags)
 
@@ -57,6 +55,11 @@ def test_restarting_is_the_nucleuss_affair(flags: list[str]) -> None:
     with pytest.raises(WrongWords, match="--restart"):
         read_words([IMAGE, *flags])
     assert read_words([IMAGE, "--restart", "no"]).flags == ("--restart", "no")
+
+
+@pytest.mark.parametrize("flag", ["--detach=false", "--sig-proxy=false", "--detach-keys=ctrl-a"])
+def test_what_docker_create_does_not_know_is_left_out(flag: str) -> None:
+    assert read_words([IMAGE, "-i", flag, "-t"]).flags == ("-i", "-t")
 
 
 def test_a_name_among_the_flags_is_the_name() -> None:

@@ -147,13 +147,14 @@ def _start(arguments: argparse.Namespace) -> NoReturn:
     plan = supervise.Plan(
         docker,
         (
-            *("run", "--init", "--rm", "--name", name),
+            *("create", "--init", "--rm", "--name", name),
             *(f"--label={label}={value}" for label, value in labels.items() if value),
             *docker_flags(given),
             *words.flags,
             reference.familiar_name + selector,
             *words.command,
         ),
+        engine=containers.base_url,
         name=name,
         kept=words.kept,
         lock=lock,
