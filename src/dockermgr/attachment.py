@@ -28,7 +28,7 @@ class Attachment:
         self._saved: list[object] | None = None
         if terminal and stdin and os.isatty(0):
             self._saved = termios.tcgetattr(0)
-            tty.setraw(0)
+            tty.setraw(0, termios.TCSANOW)  # what was typed before is the container's, too
         self._output = threading.Thread(target=self._raw if terminal else self._split, daemon=True)
         self._output.start()
         if stdin:

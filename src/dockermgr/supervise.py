@@ -35,7 +35,7 @@ _WAKE = signal.SIGUSR1
 _WATCHED = (*_HEEDED, _WAKE, signal.SIGWINCH)
 _ASK_SECONDS = 2.0
 """For one question to the engine; with the grace, all of a stop stays below the nucleus's 15 s."""
-_LAST_SECONDS = 1.0
+_LAST_SECONDS = 0.75
 """The same for what comes after the grace; also for output that is still under way at the end."""
 _AGAIN_SECONDS = 0.2
 
@@ -95,6 +95,8 @@ class _Supervision:
         self._environment = dict(os.environ)
         self._engine = EngineHttp(plan.engine)
         self._id = ""
+        self._terminal = False
+        self._stop_signal = ""
         self._code: int | None = None
         self._failure: _StartError | None = None
         self._ended = threading.Event()
@@ -142,7 +144,9 @@ class _Supervision:
 
     def _attach(self) -> Attachment:
         config = self._inspect("Config")
-        terminal, stdin = bool(config.get("Tty")), bool(config.get("OpenStdin"))
+        self._terminal, stdin = bool(config.get("Tty")), bool(config.get("OpenStdin"))
+        # As `docker stop` has it: an image may name another signal for its end.
+        self._stop_signal = str(config.get("StopSignal") or "SIGTERM")
         chosen = {
             "stream": True,
             "stdin": stdin,
@@ -151,19 +155,22 @@ class _Supervision:
         }
         query = urllib.parse.urlencode({name: int(value) for name, value in chosen.items()})
         reader, sink = self._engine.upgrade(f"/containers/{self._id}/attach?{query}")
-        return Attachment(reader, sink, terminal=terminal, stdin=stdin)
+        return Attachment(reader, sink, terminal=self._terminal, stdin=stdin)
 
     def _start(self) -> None:
         """Returns at once: a slow start is not to keep us from hearing signals."""
         condition = "next-exit" if self._plan.kept else "removed"
         asked = self._engine.begin("POST", f"/containers/{self._id}/wait?condition={condition}")
-        waiting = threading.Event()
+        waiting, answered = threading.Event(), threading.Event()
 
         def await_end() -> None:
             try:
                 response = asked.getresponse()
                 waiting.set()
-                self._code = int(json.loads(response.read())["StatusCode"])
+                code = int(json.loads(response.read())["StatusCode"])
+                # Also one that could not be started has ended, with a code that says nothing.
+                answered.wait(_ASK_SECONDS)
+                self._code = code
             except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
                 pass  # `run` tells of it
             self._end()
@@ -177,6 +184,7 @@ class _Supervision:
             else:
                 self._failure = _StartError(answer.message, _start_code(answer.message))
                 self._end()
+            answered.set()
 
         for work in (await_end, start):
             threading.Thread(target=work, daemon=True).start()
@@ -192,22 +200,16 @@ class _Supervision:
             return
         _say(f"{signal.Signals(number).name}: stopping {self._plan.name}")
         ends_at = time.monotonic() + GRACE_SECONDS
+        name = "SIGINT" if number == signal.SIGINT else self._stop_signal
         told = False
         while not self._ended.is_set() and (left := ends_at - time.monotonic()) > 0:
-            told = told or self._tell(number)
-            self._signal_or_end(left if told else _AGAIN_SECONDS)
+            # Refused as long as it is being started.
+            told = told or self._ask("POST", f"kill?signal={name}", min(left, _ASK_SECONDS)).good
+            self._signal_or_end(ends_at - time.monotonic() if told else _AGAIN_SECONDS)
         if not self._ended.is_set():
             _say(f"{self._plan.name} did not end within {GRACE_SECONDS} s: killing it")
             self._ask("POST", "kill", _LAST_SECONDS)
             self._signal_or_end(_LAST_SECONDS)
-
-    def _tell(self, number: int) -> bool:
-        """Whether it could be told: not yet, as long as it is being started."""
-        name = signal.Signals(number).name
-        if number == signal.SIGTERM:
-            # As `docker stop` does: an image may name another signal for its end.
-            name = str(self._inspect("Config").get("StopSignal") or name)
-        return self._ask("POST", f"kill?signal={name}").good
 
     def _signal_or_end(self, seconds: float | None) -> int | None:
         """A signal to heed; None when the container has ended or time is over."""
@@ -225,7 +227,7 @@ class _Supervision:
 
     def _resize(self) -> None:
         size = terminal_size()
-        if size is not None and self._inspect("Config").get("Tty"):
+        if size is not None and self._terminal:
             self._ask("POST", f"resize?h={size[0]}&w={size[1]}")
 
     def _sweep(self) -> None:

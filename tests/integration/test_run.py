@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -91,13 +92,13 @@ def test_what_keeps_it_from_running_is_125(runner: Runner) -> None:
     assert runner.run().code == 125
 
 
-def test_dockers_flags_reach_docker(runner: Runner, tmp_path: Path) -> None:
-    (tmp_path / "given").write_text("from the host\n")
+def test_dockers_flags_reach_docker(runner: Runner) -> None:
+    (runner.work / "given").write_text("from the host\n")
     script = "echo $ONE $TWO; pwd; id -u; cat /data/given; touch /x; ls /tmp/own"
 
     done = runner.run(
         IMAGE, "-eONE=1", "--env", "TWO=a b", "-w", "/tmp", "-u", "1000:1000", "--read-only",
-        "-v", f"{tmp_path}:/data:ro", "--tmpfs=/tmp/own", "--entrypoint", "sh", "--", "-c", script,
+        "-v", f"{runner.work}:/data:ro", "--tmpfs=/tmp/own", "--entrypoint", "sh", "--", "-c", script,
     )  # fmt: skip
 
     assert done.out.splitlines() == ["1 a b", "/tmp", "1000", "from the host"]
@@ -105,17 +106,36 @@ def test_dockers_flags_reach_docker(runner: Runner, tmp_path: Path) -> None:
 
 
 def test_a_terminal_is_the_containers(runner: Runner) -> None:
+    script = "test -t 0 && test -t 1 && read answer && exit $answer"
+    words = [sys.executable, "-m", "dockermgr", "run", IMAGE, "-it", "--", "sh", "-c", script]
     master, slave = pty.openpty()
-    with subprocess.Popen(
-        [sys.executable, "-m", "dockermgr", "run", IMAGE, "-it", "--",
-         "sh", "-c", "test -t 0 && test -t 1 && read answer && exit $answer"],
-        env=runner.environment(), cwd=runner.work,
-        stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
-    ) as process:  # fmt: skip
-        os.close(slave)
+    process = subprocess.Popen(
+        words, env=runner.environment(), cwd=runner.work, stdin=slave, stdout=slave, stderr=slave
+    )
+    try:
         os.write(master, b"42\n")
         assert process.wait(60) == 42
-    os.close(master)
+    finally:
+        process.kill()
+        os.close(slave)
+        os.close(master)
+
+
+def test_standard_input_is_the_containers_when_asked_for(runner: Runner) -> None:
+    words = [sys.executable, "-m", "dockermgr", "run", IMAGE, "-i", "--", "wc", "-c"]
+    done = subprocess.run(
+        words, env=runner.environment(), cwd=runner.work, input=b"x" * 300_000,
+        stdout=subprocess.PIPE, timeout=60, check=True,
+    )  # fmt: skip
+    assert done.stdout == b"300000\n"
+
+
+def test_no_output_is_lost_and_its_streams_stay_apart(runner: Runner) -> None:
+    script = "i=0; while [ $i -lt 3000 ]; do echo out $i; echo err $i >&2; i=$((i+1)); done"
+    done = runner.run(IMAGE, "--", "sh", "-c", script)
+    assert done.out.splitlines() == [f"out {number}" for number in range(3000)]
+    errors = [line for line in done.err.splitlines() if line.startswith("err ")]
+    assert errors == [f"err {number}" for number in range(3000)]
 
 
 def test_a_container_tells_whose_it_is(runner: Runner) -> None:
@@ -136,10 +156,13 @@ def test_a_container_tells_whose_it_is(runner: Runner) -> None:
         assert container.attrs["Config"]["Image"] == "tool:1.0"
 
 
-def test_the_supervisor_has_no_sdk_in_memory(runner: Runner) -> None:
+def test_what_stays_is_one_small_process(runner: Runner) -> None:
     with runner.up(IMAGE, *FOREVER) as process:
-        mapped = Path(f"/proc/{process.pid}/maps").read_text()
-    assert "_ssl" not in mapped  # docker's, boto3's
+        assert tree(process.pid) == [process.pid]
+        status = Path(f"/proc/{process.pid}/status").read_text()
+    found = re.search(r"^VmRSS:\s+(\d+) kB$", status, re.MULTILINE)
+    assert found is not None
+    assert int(found[1]) <= 30 * 1024  # the SDKs alone take more
 
 
 # Signals

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from dockermgr import supervise
-from dockermgr.commands.pull import policy
 from dockermgr.containers import (
     COMPONENT_LABEL,
     SUPERVISOR_LABEL,
@@ -36,6 +35,7 @@ from dockermgr.run_arguments import RunWords, WrongWords, read_words
 if TYPE_CHECKING:
     from dockermgr.engine_containers import Containers
     from dockermgr.fetch import Fetch
+    from dockermgr.policy import PullPolicy
 
 HELP = "pull an image if needed and run it in the foreground, with every flag of docker run"
 
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FEATURES",
         help="what of Greengrass the container gets: " + ", ".join(f.value for f in Feature),
     )
-    parser.add_argument("--policy", type=policy, metavar="P", help="as for pull")
+    parser.add_argument("--policy", type=_policy, metavar="P", help="as for pull")
     parser.add_argument("--name", help="the container's name (default: the component's)")
     # One argument and not two: argparse would lose the -- between them.
     parser.add_argument(
@@ -68,6 +68,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _exit(status: int = 0, message: str | None = None) -> NoReturn:
     sys.stderr.write(message or "")
     raise SystemExit(supervise.OWN_FAILURE if status else 0)
+
+
+def _policy(text: str) -> PullPolicy:
+    # With what pulling takes: not for the process that stays.
+    from dockermgr.commands.pull import policy
+
+    return policy(text)
 
 
 def _features(text: str) -> list[Feature]:
