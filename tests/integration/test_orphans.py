@@ -86,7 +86,6 @@ def test_a_kill_before_and_during_the_pull_leaves_nothing_to_stop(runner: Runner
                 wait_until(lambda: stage in process.log_text(), "the pull")  # noqa: B023
                 kill(process)
         proxy.mend()
-        proxy.bytes_per_second = 0
         with runner.up(IMAGE, *FOREVER):
             assert [found.name for found in ours(runner.harness)] == [APP]
 

@@ -266,6 +266,7 @@ def test_an_engine_that_hangs_does_not_hold_it_up(runner: Runner) -> None:
         assert time.monotonic() - began < 15
         assert process.exit_code == 125
         runner.harness.device.engine.resume()
+    wait_none(runner.harness)
 
 
 def test_an_engine_that_goes_away_ends_it(runner: Runner) -> None:

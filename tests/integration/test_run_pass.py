@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import urllib.parse
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -125,13 +126,15 @@ def test_the_stream_managers_port_is_its_configurations(
         value = {} if configured == {} else {"STREAM_MANAGER_SERVER_PORT": configured}
         runner.harness.core.add_component("aws.greengrass.StreamManager", configuration=value)
 
-    with socket.create_server(("127.0.0.1", int(port))) as server:
-        done = runner.run(
-            "--pass", "stream-manager", IMAGE, "--",
-            "sh", "-c", "env; nc localhost $STREAM_MANAGER_SERVER_PORT </dev/null",
-        )  # fmt: skip
-        server.settimeout(30)
-        server.accept()[0].close()
+    script = "env; nc localhost $STREAM_MANAGER_SERVER_PORT"
+    with socket.create_server(("127.0.0.1", int(port))) as server, ThreadPoolExecutor() as pool:
+        server.settimeout(90)
+        accepted = pool.submit(server.accept)
+        running = pool.submit(
+            runner.run, "--pass", "stream-manager", IMAGE, "--", "sh", "-c", script
+        )
+        accepted.result()[0].close()
+        done = running.result()
 
     found = variables(done.out)
     assert found["STREAM_MANAGER_SERVER_PORT"] == port
