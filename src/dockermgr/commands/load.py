@@ -13,7 +13,8 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from dockermgr.commands.pull import calling_component, seconds
+from dockermgr.caller import calling_component
+from dockermgr.commands.pull import seconds
 from dockermgr.errors import DockermgrError, ExitCode
 from dockermgr.reference import InvalidReference, Reference, parse_reference, parse_uri
 
