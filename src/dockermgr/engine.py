@@ -47,6 +47,10 @@ HUB_LOGIN_ADDRESS = "https://index.docker.io/v1/"
 """What the engine knows Docker Hub's login by."""
 
 
+CREATED = "create"
+"""What the engine says of a new container, among the events of `Removals`."""
+
+
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
     """What the engine says of itself."""
@@ -93,14 +97,14 @@ class PullStream:
 
 
 class Removals:
-    """Tells of removed images and names: iterate; `close` ends it from any thread."""
+    """Tells of removed images and names, and of new containers: iterate; `close` ends it from any thread."""
 
     def __init__(self, base_url: str, api_version: str) -> None:
         self._client = _AbortableClient(base_url, api_version)
 
     def __iter__(self) -> Iterator[str]:
         """What happened, once each time. Ends, or raises DOCKER_SERVICE_UNAVAILABLE, with the engine."""
-        filters = {"type": "image", "event": ["delete", "untag", "remove"]}
+        filters = {"type": ["image", "container"], "event": ["delete", "untag", "remove", CREATED]}
         try:
             for event in self._client.events(decode=True, filters=filters):
                 yield str(event.get("Action", ""))

@@ -1,4 +1,4 @@
-"""Watches the engine: whether it is there, and when somebody removes images behind our back."""
+"""Watches the engine: whether it is there, removed images, new containers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 
-from dockermgr.engine import Engine, Removals
+from dockermgr.engine import CREATED, Engine, Removals
 from dockermgr.errors import DockermgrError
 from dockermgr.status import EngineStatus
 
@@ -20,7 +20,7 @@ class EngineWatch:
     """A thread of its own, since an engine that hangs must hang nobody else.
 
     `on_status` hears of each change; `on_removals` when images were removed, or may have been while
-    nobody watched.
+    nobody watched; `on_containers` the same of new containers.
     """
 
     def __init__(
@@ -28,10 +28,12 @@ class EngineWatch:
         engine: Engine,
         on_status: Callable[[EngineStatus], None],
         on_removals: Callable[[], None],
+        on_containers: Callable[[], None],
     ) -> None:
         self._engine = engine
         self._on_status = on_status
         self._on_removals = on_removals
+        self._on_containers = on_containers
         self._stopping = threading.Event()
         self._removals: Removals | None = None
         self._last: EngineStatus | None = None
@@ -53,9 +55,13 @@ class EngineWatch:
                 self._tell(EngineStatus(version=info.version, data_root=info.data_root))
                 self._removals = self._engine.removals()
                 self._on_removals()
+                self._on_containers()
                 for action in self._removals:
-                    log.debug("the engine removed something action=%s", action)
-                    self._on_removals()
+                    log.debug("the engine did something action=%s", action)
+                    if action == CREATED:
+                        self._on_containers()
+                    else:
+                        self._on_removals()
             except DockermgrError as error:
                 self._tell(EngineStatus(error=error))
             self._stopping.wait(LOOK_AGAIN_SECONDS)

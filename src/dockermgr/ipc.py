@@ -263,7 +263,8 @@ class NucleusLink:
             self._mute_calls = 0
         log.info("connected to the nucleus")
         try:
-            self._listen_for_requests(client)
+            if self._status_request_topic:
+                self._listen_for_requests(client)
             self._listener.connected()
             while self._wait_for_work():
                 self._send_one(client)

@@ -33,7 +33,7 @@ class ImageLocks:
 
         Raises `Stopped`.
         """
-        opened = self._open(name)
+        opened = self.open(name)
         if opened is None:
             yield False
             return
@@ -42,14 +42,21 @@ class ImageLocks:
         finally:
             os.close(opened)
 
-    def _open(self, name: str) -> int | None:
+    def open(self, name: str) -> int | None:
+        """The file of the lock of `name`, to be closed by the caller; None where there is none."""
         path = self._folder / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.lock"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            if os.geteuid() == 0:
+                # A privileged component came first: the others use the same folder as another user.
+                owner = self._folder.parent.stat()
+                os.chown(self._folder, owner.st_uid, owner.st_gid)
+                os.fchown(opened, owner.st_uid, owner.st_gid)
         except OSError as error:
             log.debug("no lock path=%s error=%s", path, error)
             return None
+        return opened
 
     @staticmethod
     def _acquire(opened: int, cancellation: Cancellation) -> bool:

@@ -18,6 +18,7 @@ from dockermgr import disk
 from dockermgr.config import Config
 from dockermgr.desired import Desired, DesiredSource
 from dockermgr.engine import Engine
+from dockermgr.engine_containers import Containers
 from dockermgr.engine_watch import EngineWatch
 from dockermgr.errors import DockermgrError, ExitCode
 from dockermgr.handover import hand_over
@@ -26,6 +27,7 @@ from dockermgr.images import LocalImages
 from dockermgr.ipc import Lifecycle, NucleusLink, NucleusUnavailable
 from dockermgr.jobs import Job
 from dockermgr.listing import Listing
+from dockermgr.orphans import Orphans
 from dockermgr.puller import Puller
 from dockermgr.reader import Problem
 from dockermgr.reconcile import Wanted, plan
@@ -96,11 +98,14 @@ class Service:
         self._link = link
         self._source = DesiredSource(link, self._identity.component)
         self._reporter = Reporter(self._identity, link, self._home)
+        orphans = Orphans(Containers(self._engine.base_url))
         watch = EngineWatch(
             self._engine,
             on_status=lambda status: self._events.put(lambda: self._engine_is(status)),
             on_removals=lambda: self._events.put(lambda: self._at("presence", COALESCE_SECONDS)),
+            on_containers=orphans.look,
         )
+        orphans.start()
         watch.start()
         link.start()
         while self._exit_code is None:
@@ -111,6 +116,7 @@ class Service:
         for job in self._jobs.values():
             job.cancel()
         watch.stop()
+        orphans.stop()
         link.stop(FLUSH_SECONDS)
         self._state.close()
         return self._exit_code

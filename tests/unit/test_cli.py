@@ -13,6 +13,7 @@ import pytest
 from dockermgr import __version__
 from dockermgr.cli import COMMANDS, main
 from dockermgr.commands import pull
+from dockermgr.fetch import calling_component
 from dockermgr.policy import PullPolicy
 
 
@@ -154,7 +155,7 @@ def test_the_calling_component_is_known_by_its_work_folder(
     monkeypatch.delenv("SVCUID", raising=False)
     if inside:
         monkeypatch.setenv("SVCUID", "any")
-    assert pull._calling_component() == component
+    assert calling_component() == component
 
 
 def test_an_interrupt_is_the_shells_own_code(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
-import signal
 import sys
 import threading
-from pathlib import Path
-from types import FrameType
 
 from dockermgr.config import ImageSpec
 from dockermgr.errors import DockermgrError, ExitCode
@@ -23,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("uris", nargs="+", metavar="URI", help="docker:<image>")
     parser.add_argument(
         "--policy",
-        type=_policy,
+        type=policy,
         metavar="P",
         help="Always, IfNotPresent or Never (default: Always for latest, else IfNotPresent)",
     )
@@ -38,10 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one status object per line")
 
 
-def _policy(text: str) -> PullPolicy:
-    for policy in PullPolicy:
-        if policy.value.lower() == text.lower():
-            return policy
+def policy(text: str) -> PullPolicy:
+    """An argument's value, in any letter case."""
+    for known in PullPolicy:
+        if known.value.lower() == text.lower():
+            return known
     raise argparse.ArgumentTypeError(f"{text!r}: write Always, IfNotPresent or Never")
 
 
@@ -55,52 +52,22 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:  # noqa: RET503
     """Pulls all URIs, several at once; the exit code speaks for the worst of them."""
-    from dockermgr.assembly import assemble_for_command  # the docker SDK costs 70 ms
-    from dockermgr.batch import Batch
-    from dockermgr.listing import Listing
+    from dockermgr.fetch import Fetch, calling_component  # the docker SDK costs 70 ms
     from dockermgr.output import output_for
     from dockermgr.redact import configure_logging, redact
 
     configure_logging(logging.DEBUG if arguments.verbose else logging.CRITICAL)
-    component = _calling_component()
+    component = calling_component()
     output = output_for(sys.stdout, as_json=arguments.json, component=component)
     specs = [ImageSpec(uri, arguments.policy, arguments.platform) for uri in arguments.uris]
-    batch = Batch(dict.fromkeys(specs), output.show)
-    received: list[int] = []
-
-    def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        received.append(number)
-        parts.tokens.stop()
-        batch.stop()
-
-    parts = assemble_for_command(component)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
-    listing = Listing(parts.engine)
+    fetch = Fetch(specs, output, component)
     if not arguments.timeout:
         try:
-            listing.load()
+            fetch.ask_engine()
         except DockermgrError as error:
             print(f"dockermgr: {redact(str(error))}", file=sys.stderr)
             return ExitCode.ENGINE
-    code: int = batch.run(parts.puller, listing, arguments.timeout)
-    output.close()
-    if received:
-        print("dockermgr: stopped", file=sys.stderr)
-        code = 128 + received[0]
-    else:
-        for uri, problem in batch.unfinished():
-            reason = f"; the last error was {problem}" if problem else ""
-            print(redact(f"dockermgr: time ran out for {uri}{reason}"), file=sys.stderr)
-    parts.state.close()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # Not sys.exit: a thread may still wait for an engine that never answers.
-    os._exit(code)
-
-
-def _calling_component() -> str:
-    """A nucleus runs a component's scripts in the work folder that is named after it."""
-    return Path.cwd().name if os.environ.get("SVCUID") else ""
+    code = fetch.run(arguments.timeout)
+    fetch.leave(code)
