@@ -37,9 +37,9 @@ class Plan:
     """What is to be run: nothing secret, since values are in the environment."""
 
     docker: str
-    """The program."""
-    arguments: tuple[str, ...]
-    """Of `docker run`."""
+    """The program that answers questions."""
+    command: tuple[str, ...]
+    """What runs for as long as the containers: `docker run …`, or Compose's `up`."""
     name: str
     kept: bool
     """The container is not removed when it has ended."""
@@ -47,6 +47,8 @@ class Plan:
     """An open file, held for as long as this process lives."""
     forward: bool
     """Whether the token exchange service is to be reached through a forwarder."""
+    down: tuple[str, ...] = ()
+    """What ends the containers of Compose; a single one is told by its signal."""
 
 
 def hand_over(plan: Plan, environment: dict[str, str]) -> NoReturn:
@@ -68,7 +70,7 @@ def taken_over() -> Plan | None:
         return None
     with open(int(paper), encoding="utf-8") as file:  # noqa: PTH123  # an open file's number
         plan = json.load(file)
-    return Plan(**{**plan, "arguments": tuple(plan["arguments"])})
+    return Plan(**{**plan, "command": tuple(plan["command"]), "down": tuple(plan["down"])})
 
 
 def supervise(plan: Plan) -> int:
@@ -76,7 +78,7 @@ def supervise(plan: Plan) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
     if plan.lock is not None:
         os.set_inheritable(plan.lock, False)  # it is ours, not docker's
-    return _Supervision(plan).run()
+    return (_ComposeSupervision if plan.down else _Supervision)(plan).run()
 
 
 class _Supervision:
@@ -85,16 +87,15 @@ class _Supervision:
         self._environment = dict(os.environ)
         self._label = f"label={SUPERVISOR_LABEL}={Supervisor.this_process()}"
         self._peers: set[str] = set()
+        self._is_down = False
 
     def run(self) -> int:
         if self._plan.forward:
             self._environment[TES_URI] = self._forward(self._environment[TES_URI])
         try:
-            child = subprocess.Popen(
-                [self._plan.docker, *self._plan.arguments], env=self._environment
-            )
+            child = subprocess.Popen(self._plan.command, env=self._environment)
         except OSError as error:
-            raise ContainerError(f"{self._plan.docker} cannot be started: {error}") from error
+            raise ContainerError(f"{self._plan.command[0]} cannot be started: {error}") from error
         number = _wait(child, None)
         if number is not None:
             self._stop(child, number)
@@ -176,6 +177,39 @@ class _Supervision:
             if running:
                 self._peers = set(self._docker("inspect", "--format", template, *running))
         return address in self._peers
+
+
+class _ComposeSupervision(_Supervision):
+    """Compose ends its containers itself, in their order: `down` is all that it is told."""
+
+    def _stop(self, child: subprocess.Popen[bytes], number: int) -> None:
+        _say(f"{signal.Signals(number).name}: {self._plan.name} goes down")
+        self._go_down()
+        _wait(child, _ASK_SECONDS, heed=False)
+        if child.poll() is None:
+            child.kill()
+            child.wait()
+        # Compose's own code would say how it took the end of its containers.
+        child.returncode = 128 + number
+
+    def _sweep(self) -> None:
+        self._go_down()
+
+    def _go_down(self) -> None:
+        """Compose waits for the grace itself; containers that outlast it are the service's affair."""
+        if self._is_down:
+            return
+        self._is_down = True
+        try:
+            subprocess.run(
+                self._plan.down,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                timeout=GRACE_SECONDS + _ASK_SECONDS,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            _say(f"{self._plan.name} is not down: {error}")
 
 
 def _wait(

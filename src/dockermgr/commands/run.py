@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -22,6 +21,7 @@ from dockermgr.containers import (
     component_version,
 )
 from dockermgr.errors import DockermgrError, ErrorCode
+from dockermgr.passing import pass_from_here
 from dockermgr.passthrough import (
     FORWARD_NETWORK,
     CannotPass,
@@ -29,7 +29,6 @@ from dockermgr.passthrough import (
     Passthrough,
     docker_flags,
     parse_features,
-    pass_through,
 )
 from dockermgr.run_arguments import RunWords, WrongWords, read_words
 
@@ -147,7 +146,7 @@ def _start(arguments: argparse.Namespace) -> NoReturn:
     plan = supervise.Plan(
         docker,
         (
-            *("run", "--init", "--rm", "--name", name),
+            *(docker, "run", "--init", "--rm", "--name", name),
             *(f"--label={label}={value}" for label, value in labels.items() if value),
             *docker_flags(given),
             *words.flags,
@@ -177,12 +176,7 @@ def _ask_engine(fetch: Fetch) -> None:
 
 
 def _given(features: list[Feature], words: RunWords) -> Passthrough:
-    port: Mapping[str, int] = {}
-    if Feature.STREAM_MANAGER in features:
-        from dockermgr.stream_manager import server_port
-
-        port = {"stream_manager_port": server_port()}
-    given = pass_through(features, os.environ, str(Path.cwd()), **port)
+    given = pass_from_here(features)
     others = set(words.networks) - {given.network}
     if given.network == "host" and others:
         raise CannotPass(
