@@ -26,7 +26,8 @@ _POLICIES = {
 }
 """`pull_policy` (Compose specification, "services")."""
 _PATH = re.compile(r"\bservices(?:\.[\w-]+)+")
-_QUOTED_KEY = re.compile(r"'([\w-]+)'")
+_KEY = re.compile(r"(?:'|[Pp]ropert(?:y|ies) '?)([\w-]+)")
+"""`Unsupported config option for services.web: 'imagee'` (v1), `Additional property imagee` (v2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +94,7 @@ def place_of(complaint: str, text: str) -> str:
     if found is None:
         return ""
     path = found[0].split(".")
-    # "Unsupported config option for services.web: 'imagee'"
-    key = _QUOTED_KEY.search(complaint, found.end())
+    key = _KEY.search(complaint, found.end())
     line = _line(text, [*path, key[1]] if key else path)
     return f"line {line}: " if line else ""
 

@@ -95,3 +95,135 @@ def test_up_and_down(project: Project) -> None:
     assert process.exit_code == 143, process.log_text()
     assert project.containers(all_of_them=True) == []
     assert "bye" in process.log_text()
+
+
+def test_images_are_pulled_by_us_for_what_is_to_run_and_compose_pulls_none(
+    project: Project,
+) -> None:
+    done = project.process("-f", "app.yaml", "pull")
+    done.start()
+    assert done.wait_ended(60)
+    assert done.exit_code == 0, done.log_text()
+
+    assert project.harness.device.engine.tags() == {f"{ECR_HOST}/app/one:1", "tool:1.0"}
+    registries = (project.harness.device.ecr, project.harness.device.public)
+    for registry in registries:
+        registry.forget_requests()
+
+    up = project.process("-f", "app.yaml", "up")
+    up.start()
+    wait_until(lambda: len(project.containers()) == 2, "two containers", 60)
+    up.signal(signal.SIGINT)
+    assert up.wait_ended(30)
+    assert up.exit_code == 130, up.log_text()
+    assert [r for registry in registries for r in registry.requests() if r.is_manifest] == []
+
+
+def test_what_is_passed_reaches_the_services_that_are_named(project: Project) -> None:
+    socket = project.environment["AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT"]
+    up = project.process("-f", "app.yaml", "--pass", "one=ipc,work", "up")
+    up.start()
+    wait_until(lambda: len(project.containers()) == 2, "two containers", 60)
+    with project.harness.device.engine.client() as client:
+        described = {
+            c.labels["com.docker.compose.service"]: c.attrs for c in client.containers.list()
+        }
+    up.signal(signal.SIGTERM)
+    assert up.wait_ended(30)
+
+    def environment(service: str) -> list[str]:
+        return [text.partition("=")[0] for text in described[service]["Config"]["Env"]]
+
+    assert "SVCUID" in environment("one")
+    assert "SVCUID" not in environment("two")
+    assert {mount["Source"] for mount in described["one"]["Mounts"]} == {
+        socket,
+        str(project.folder),
+    }
+    assert described["two"]["Mounts"] == []
+    kept = [p.read_text() for p in project.folder.rglob("*") if p.is_file() and not p.is_symlink()]
+    assert not any(project.environment["SVCUID"] in text for text in kept)
+
+
+def test_a_new_version_replaces_what_the_last_one_left(project: Project, tmp_path: Path) -> None:
+    first = project.process("-f", "app.yaml", "up")
+    first.start()
+    wait_until(lambda: len(project.containers()) == 2, "two containers", 60)
+    first.kill()
+    newer = tmp_path / "2.0.0"
+    newer.mkdir()
+    (newer / "app.yaml").write_text(FILE.replace("  two:", "  three:"))
+
+    second = project.process("-f", str(newer / "app.yaml"), "up")
+    second.start()
+    wait_until(lambda: any("three" in name for name in project.containers()), "the new service", 60)
+    names = project.containers(all_of_them=True)
+    second.signal(signal.SIGTERM)
+    assert second.wait_ended(30)
+
+    assert not any("two" in name for name in names)
+
+
+def test_containers_of_a_killed_compose_are_ended_by_the_service(project: Project) -> None:
+    up = project.process("-f", "app.yaml", "up")
+    up.start()
+    wait_until(lambda: len(project.containers()) == 2, "two containers", 60)
+
+    with project.harness.service({}):
+        up.kill()
+        wait_until(lambda: project.containers() == [], "the end of the containers", 60)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("services:\n  one:\n    image: x\n   two: [\n", "app.yaml: line 4, column 4: "),
+        ("services:\n  one:\n    imagee: x\n", "app.yaml: line 3: "),
+        ("services:\n  one:\n    image: ${MISSING:?say which}\n", "say which"),
+        ("- one\n", "app.yaml: line 1: this is no Compose file"),
+        ("services: {one: {image: 'UPPER:1'}}\n", "upper case"),
+    ],
+)
+def test_a_broken_file_is_an_error_with_line_and_reason(
+    project: Project, text: str, complaint: str
+) -> None:
+    project.file.write_text(text)
+
+    up = project.process("-f", "app.yaml", "up")
+    up.start()
+
+    assert up.wait_ended(60)
+    assert up.exit_code == 2
+    assert complaint in up.log_text()
+    assert "Traceback" not in up.log_text()
+
+
+def test_a_service_that_ends_gives_its_code_and_nothing_is_left(project: Project) -> None:
+    project.file.write_text(
+        "services: {one: {image: 'tool:1.0', network_mode: none, command: [sh, -c, 'exit 7']}}\n"
+    )
+
+    up = project.process("-f", "app.yaml", "up", "--exit-code-from", "one")
+    up.start()
+
+    assert up.wait_ended(60)
+    assert up.exit_code == 7, up.log_text()
+    assert project.containers(all_of_them=True) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["-f", "absent.yaml", "up"], "absent.yaml cannot be read"),
+        (["up"], "there is no Compose file in"),
+        (["-f", "app.yaml", "--pass", "absent=ipc", "up"], "the services are one, two"),
+        (["-f", "app.yaml", "--pass", "one=magic", "up"], "'magic': write one or more of"),
+    ],
+)
+def test_wrong_words_are_named(project: Project, arguments: list[str], complaint: str) -> None:
+    done = project.process(*arguments)
+    done.start()
+
+    assert done.wait_ended(60)
+    assert done.exit_code == 2
+    assert complaint in done.log_text()

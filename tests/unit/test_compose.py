@@ -69,6 +69,7 @@ def test_a_proper_file_has_no_syntax_problem() -> None:
         ("Unsupported config option for services.debug: 'imagee'", "line 7: "),
         ("Unsupported config option for services.debug: 'profiles'", "line 9: "),
         ("services.own.build.context contains an invalid type", "line 11: "),
+        ("services.web Additional property platform is not allowed", "line 6: "),
         ("no such file", ""),
         ("services.absent.image is wrong", "line 2: "),
     ],
