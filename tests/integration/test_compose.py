@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
-from collections.abc import Iterator
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,7 +56,7 @@ class Project:
         """A command that is not started yet."""
         return Process(
             "dockermgr compose",
-            [os.sys.executable, "-m", "dockermgr", "compose", *arguments],  # type: ignore[attr-defined]
+            [sys.executable, "-m", "dockermgr", "compose", *arguments],
             log=self.harness.core.root / "compose.log",
             environment=self.environment,
             folder=self.folder,
@@ -66,11 +65,11 @@ class Project:
     def containers(self, *, all_of_them: bool = False) -> list[str]:
         """The names of those that run, or of all."""
         with self.harness.device.engine.client() as client:
-            return sorted(c.name for c in client.containers.list(all=all_of_them))
+            return sorted(str(c.name) for c in client.containers.list(all=all_of_them))
 
 
 @pytest.fixture(params=["v1", "v2"])
-def project(request: pytest.FixtureRequest, harness: Harness, tmp_path: Path) -> Iterator[Project]:
+def project(request: pytest.FixtureRequest, harness: Harness, tmp_path: Path) -> Project:
     """A component's project, with the machine's Compose v1, or with v2 as docker's plugin."""
     folder = harness.core.add_component(COMPONENT)
     if request.param == "v2":
@@ -81,7 +80,7 @@ def project(request: pytest.FixtureRequest, harness: Harness, tmp_path: Path) ->
     for name in ("tool", "debug"):
         push_image(harness.device.public, f"library/{name}", "1.0" if name == "tool" else "1")
     push_image(harness.device.ecr, "app/one", "1")
-    yield Project(harness, folder, SYSTEM_PATH)
+    return Project(harness, folder, SYSTEM_PATH)
 
 
 def test_up_and_down(project: Project) -> None:
