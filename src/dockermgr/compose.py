@@ -1,7 +1,11 @@
-"""Compose files: which images they name, and where they are wrong. Pure; Compose itself resolves them."""
+"""Compose files: which images they name, where they are wrong, and what is added. Pure.
+
+Compose itself resolves them.
+"""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -10,6 +14,7 @@ import yaml
 
 from dockermgr.config import ImageSpec
 from dockermgr.errors import DockermgrError, ErrorCode
+from dockermgr.passthrough import FORWARD_NETWORK, Passthrough
 from dockermgr.policy import PullPolicy
 from dockermgr.reference import URI_SCHEME
 
@@ -21,7 +26,8 @@ _POLICIES = {
 }
 """`pull_policy` (Compose specification, "services")."""
 _PATH = re.compile(r"\bservices(?:\.[\w-]+)+")
-_QUOTED_KEY = re.compile(r"'([\w-]+)'")
+_KEY = re.compile(r"(?:'|[Pp]ropert(?:y|ies) '?)([\w-]+)")
+"""`Unsupported config option for services.web: 'imagee'` (v1), `Additional property imagee` (v2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +94,7 @@ def place_of(complaint: str, text: str) -> str:
     if found is None:
         return ""
     path = found[0].split(".")
-    # "Unsupported config option for services.web: 'imagee'"
-    key = _QUOTED_KEY.search(complaint, found.end())
+    key = _KEY.search(complaint, found.end())
     line = _line(text, [*path, key[1]] if key else path)
     return f"line {line}: " if line else ""
 
@@ -110,6 +115,54 @@ def _line(text: str, path: list[str]) -> int:
         key, node = entries[part]
         line = key.start_mark.line + 1
     return line
+
+
+def project_name(component: str) -> str:
+    """The same for each version of a component: by default it is the folder's, which is the version.
+
+    So `up` finds, and replaces, what an earlier version left. Empty outside of a component.
+    """
+    return re.sub(r"[^a-z0-9_-]+", "-", component.lower()).strip("-_")
+
+
+def override(
+    services: Mapping[str, Passthrough], labels: Mapping[str, str], version: str | None
+) -> str:
+    """A further Compose file that gives each of `services` its share of Greengrass, and `labels`.
+
+    Values of variables are not in it: Compose takes those from its own environment. `version` is the
+    main file's, which v1 wants to be the same. A service may name its networks by itself, so that of
+    a forwarder is one more.
+    """
+    document: dict[str, object] = {"version": version} if version else {}
+    document["services"] = {name: _addition(g, labels) for name, g in services.items()}
+    if any(given.network == FORWARD_NETWORK for given in services.values()):
+        document["networks"] = {FORWARD_NETWORK: {"external": True}}
+    return json.dumps(document, indent=1)  # JSON is YAML
+
+
+def _addition(given: Passthrough, labels: Mapping[str, str]) -> dict[str, object]:
+    added: dict[str, object] = {"labels": dict(labels)}
+    if given.variables:
+        added["environment"] = list(given.variables)
+    if given.mounts:
+        added["volumes"] = [
+            {"type": "bind", "source": path, "target": path} for path in given.mounts
+        ]
+    if given.network == FORWARD_NETWORK:
+        added["networks"] = {"default": {}, FORWARD_NETWORK: {}}
+    elif given.network is not None:
+        added["network_mode"] = given.network
+    return added
+
+
+def declared_version(text: str) -> str | None:
+    """The `version` that a Compose file begins with; None without one, or for nonsense."""
+    try:
+        version = yaml.safe_load(text).get("version")
+    except (yaml.YAMLError, AttributeError):
+        return None
+    return str(version) if version is not None else None
 
 
 def invalid(message: str) -> DockermgrError:

@@ -6,10 +6,30 @@ import contextlib
 import socket
 import socketserver
 import threading
+import urllib.parse
 from collections.abc import Callable
+
+from dockermgr.containers import ContainerError
+from dockermgr.passthrough import FORWARD_ADDRESS, forwarded
 
 IDLE_SECONDS = 60.0
 """The token exchange service takes up to 30 s to answer."""
+
+
+def forward(uri: str, allowed: Callable[[str], bool]) -> str:
+    """Forwards to the token exchange service at `uri`; returns its URI for `allowed` containers.
+
+    Raises ContainerError.
+    """
+    parts = urllib.parse.urlsplit(uri)
+    target = (parts.hostname or "localhost", parts.port or 80)
+    try:
+        return forwarded(uri, Forwarder(FORWARD_ADDRESS, target, allowed).port)
+    except OSError as error:
+        raise ContainerError(
+            f"cannot listen on {FORWARD_ADDRESS} for tes=forward: {error}; does the engine run"
+            " on this machine, and has it its bridge networks?"
+        ) from error
 
 
 class Forwarder(socketserver.ThreadingTCPServer):

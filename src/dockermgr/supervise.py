@@ -23,16 +23,15 @@ from typing import NoReturn
 from dockermgr.attachment import Attachment, terminal_size
 from dockermgr.containers import GRACE_SECONDS, SUPERVISOR_LABEL, ContainerError, Supervisor
 from dockermgr.engine_http import Answer, EngineAway, EngineHttp
-from dockermgr.forwarder import Forwarder
-from dockermgr.passthrough import FORWARD_ADDRESS, TES_URI, forwarded
+from dockermgr.forwarder import forward
+from dockermgr.passthrough import TES_URI
+from dockermgr.successor import HEEDED, inherited, succeed
 
-PLAN_VARIABLE = "DOCKERMGR_RUN_PLAN"
 OWN_FAILURE = 125
 """As `docker run` has it for failures that are not the container's."""
-_HEEDED: tuple[int, ...] = (signal.SIGTERM, signal.SIGINT)
 _WAKE = signal.SIGUSR1
 """Tells the main thread that the container has ended."""
-_WATCHED = (*_HEEDED, _WAKE, signal.SIGWINCH)
+_WATCHED = (*HEEDED, _WAKE, signal.SIGWINCH)
 _ASK_SECONDS = 2.0
 """For one question to the engine; with the grace, all of a stop stays below the nucleus's 15 s."""
 _LAST_SECONDS = 0.75
@@ -60,32 +59,19 @@ class Plan:
 
 
 def hand_over(plan: Plan, environment: dict[str, str]) -> NoReturn:
-    """Becomes a fresh process of the same command line, with the same id, that carries out `plan`."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, _HEEDED)
-    paper = os.memfd_create("plan", 0)
-    os.write(paper, json.dumps(asdict(plan)).encode())
-    os.lseek(paper, 0, os.SEEK_SET)
-    if plan.lock is not None:
-        os.set_inheritable(plan.lock, True)
-    program = sys.executable or sys.orig_argv[0]
-    os.execve(program, sys.orig_argv, {**environment, PLAN_VARIABLE: str(paper)})  # noqa: S606
+    """Becomes the process that carries out `plan`."""
+    succeed(asdict(plan), plan.lock, environment)
 
 
 def taken_over() -> Plan | None:
     """The plan that this process was made for."""
-    paper = os.environ.pop(PLAN_VARIABLE, "")
-    if not paper:
-        return None
-    with open(int(paper), encoding="utf-8") as file:  # noqa: PTH123  # an open file's number
-        plan = json.load(file)
-    return Plan(**{**plan, "arguments": tuple(plan["arguments"])})
+    plan = inherited()
+    return Plan(**{**plan, "arguments": tuple(plan["arguments"])}) if plan is not None else None
 
 
 def supervise(plan: Plan) -> int:
     """Runs the container to its end; returns its exit code, or OWN_FAILURE. Raises ContainerError."""
     signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
-    if plan.lock is not None:
-        os.set_inheritable(plan.lock, False)  # it is ours, not docker's
     return _Supervision(plan).run()
 
 
@@ -104,7 +90,7 @@ class _Supervision:
 
     def run(self) -> int:
         if self._plan.forward:
-            self._environment[TES_URI] = self._forward(self._environment[TES_URI])
+            self._environment[TES_URI] = forward(self._environment[TES_URI], self._is_ours)
         try:
             self._create()
             attachment = self._attach()
@@ -137,7 +123,7 @@ class _Supervision:
             raise ContainerError(f"{self._plan.docker} cannot be started: {error}") from error
         self._id = done.stdout.decode("ascii", "replace").strip()
         number = _next_signal(0)
-        if number in _HEEDED:
+        if number in HEEDED:
             raise _StartError("stopped", 128 + number)
         if done.returncode or not self._id:
             raise _StartError(f"docker create ended with {done.returncode}", OWN_FAILURE)
@@ -219,7 +205,7 @@ class _Supervision:
             if left <= 0:
                 break
             number = _next_signal(left)
-            if number in _HEEDED:
+            if number in HEEDED:
                 return number
             if number == signal.SIGWINCH:
                 self._resize()
@@ -258,18 +244,6 @@ class _Supervision:
         content = self._ask("GET", "json").content
         found = content.get(part) if isinstance(content, dict) else None
         return found if isinstance(found, dict) else {}
-
-    def _forward(self, uri: str) -> str:
-        parts = urllib.parse.urlsplit(uri)
-        target = (parts.hostname or "localhost", parts.port or 80)
-        try:
-            forwarder = Forwarder(FORWARD_ADDRESS, target, self._is_ours)
-        except OSError as error:
-            raise ContainerError(
-                f"cannot listen on {FORWARD_ADDRESS} for tes=forward: {error}; does the engine run"
-                " on this machine, and has it its bridge networks?"
-            ) from error
-        return forwarded(uri, forwarder.port)
 
     def _is_ours(self, address: str) -> bool:
         """Whether our container has that address: nobody else is given credentials."""

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 
-from dockermgr.compose import ComposeService, parse_services, place_of, syntax_problem
+from dockermgr.compose import (
+    ComposeService,
+    declared_version,
+    override,
+    parse_services,
+    place_of,
+    project_name,
+    syntax_problem,
+)
 from dockermgr.config import ImageSpec
 from dockermgr.errors import DockermgrError
+from dockermgr.passthrough import FORWARD_NETWORK, Passthrough
 from dockermgr.policy import PullPolicy
 
 RESOLVED = """
@@ -69,9 +79,71 @@ def test_a_proper_file_has_no_syntax_problem() -> None:
         ("Unsupported config option for services.debug: 'imagee'", "line 7: "),
         ("Unsupported config option for services.debug: 'profiles'", "line 9: "),
         ("services.own.build.context contains an invalid type", "line 11: "),
+        ("services.web Additional property platform is not allowed", "line 6: "),
         ("no such file", ""),
         ("services.absent.image is wrong", "line 2: "),
     ],
 )
 def test_a_complaint_of_compose_gets_its_line(complaint: str, place: str) -> None:
     assert place_of(complaint, RESOLVED) == place
+
+
+@pytest.mark.parametrize(
+    ("component", "name"),
+    [("com.example.App", "com-example-app"), ("", ""), ("-.Odd..Name.", "odd-name")],
+)
+def test_a_project_is_named_after_its_component_in_each_version(component: str, name: str) -> None:
+    assert project_name(component) == name
+
+
+def test_an_override_has_no_values_and_as_little_as_possible() -> None:
+    given = Passthrough({"SVCUID": "secret", "PLAIN": "x"}, ("/run/ipc.socket",))
+    text = override({"web": given, "db": Passthrough({})}, {"label": "value"}, "3.8")
+
+    assert "secret" not in text
+    assert yaml.safe_load(text) == {
+        "version": "3.8",
+        "services": {
+            "web": {
+                "labels": {"label": "value"},
+                "environment": ["SVCUID", "PLAIN"],
+                "volumes": [
+                    {"type": "bind", "source": "/run/ipc.socket", "target": "/run/ipc.socket"}
+                ],
+            },
+            "db": {"labels": {"label": "value"}},
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("network", "added", "top"),
+    [
+        ("host", {"network_mode": "host"}, None),
+        (
+            FORWARD_NETWORK,
+            {"networks": {"default": {}, FORWARD_NETWORK: {}}},
+            {FORWARD_NETWORK: {"external": True}},
+        ),
+        (None, {}, None),
+    ],
+)
+def test_networks(network: str | None, added: dict[str, object], top: object) -> None:
+    document = yaml.safe_load(override({"web": Passthrough({}, network=network)}, {}, None))
+
+    assert document["services"]["web"] == {"labels": {}, **added}
+    assert document.get("networks") == top
+    assert "version" not in document
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ("version: '3.8'\nservices: {}", "3.8"),
+        ("services: {}", None),
+        ("- a", None),
+        ("a: [", None),
+    ],
+)
+def test_the_version_that_v1_wants_to_be_the_same(text: str, version: str | None) -> None:
+    assert declared_version(text) == version

@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -21,6 +20,7 @@ from dockermgr.containers import (
     component_version,
 )
 from dockermgr.errors import DockermgrError, ErrorCode
+from dockermgr.passing import pass_from_here
 from dockermgr.passthrough import (
     FORWARD_NETWORK,
     CannotPass,
@@ -28,7 +28,6 @@ from dockermgr.passthrough import (
     Passthrough,
     docker_flags,
     parse_features,
-    pass_through,
 )
 from dockermgr.run_arguments import RunWords, WrongWords, read_words
 
@@ -186,12 +185,7 @@ def _ask_engine(fetch: Fetch) -> None:
 
 
 def _given(features: list[Feature], words: RunWords) -> Passthrough:
-    port: Mapping[str, int] = {}
-    if Feature.STREAM_MANAGER in features:
-        from dockermgr.stream_manager import server_port
-
-        port = {"stream_manager_port": server_port()}
-    given = pass_through(features, os.environ, str(Path.cwd()), **port)
+    given = pass_from_here(features)
     others = set(words.networks) - {given.network}
     if given.network == "host" and others:
         raise CannotPass(
