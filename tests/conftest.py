@@ -29,6 +29,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """`not_on`: what an engine cannot do, in the words of docs/engines.md."""
+    config.addinivalue_line(
+        "markers", "not_on(engine, reason): that engine cannot; see docs/engines.md"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what the engine cannot do: nothing is skipped, for nothing could be mended."""
+    engine = config.getoption("--engine")
+    out = [i for i in items if any(m.args == (engine,) for m in i.iter_markers("not_on"))]
+    items[:] = [item for item in items if item not in out]
+    config.hook.pytest_deselected(items=out)
+
+
 @pytest.fixture(scope="session")
 def device(request: pytest.FixtureRequest) -> Iterator[Device]:
     """The device in a box, one for all tests. Where it can't be made they fail: none is skipped."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -271,9 +270,6 @@ class SmallDisk:
         options = f"remount,size={size}"
         subprocess.run(["mount", "-o", options, str(self.folder)], check=True)
 
-    def free_bytes(self) -> int:
-        return shutil.disk_usage(self.folder).free
-
     def fill(self) -> Path:
         """Takes all that is free; returns the file that does."""
         file = self.folder / "filler"
@@ -322,11 +318,13 @@ def test_a_disk_that_fills_up_during_a_pull_is_told_in_the_engines_words(
 ) -> None:
     push_image(harness.device.public, "library/large", "1", layers=heavy_image())
     small_disk.resize("800m")
-    free = small_disk.free_bytes()
+    proxy = harness.device.put_between(harness.device.public)
+    proxy.bytes_per_second = 10_000_000
 
     with harness.service({"images": [IMAGE], **QUICK}, DOCKER_HOST=small_disk.engine.host):
-        wait_until(lambda: small_disk.free_bytes() < free - 5_000_000, "the first layers")
+        proxy.wait_for(bytes_down=5_000_000)
         filler = small_disk.fill()
+        proxy.mend()
         seen = trouble(harness, "DISK_SPACE_CRITICAL")
         filler.unlink()
         harness.wait_for_image(IMAGE, "READY")

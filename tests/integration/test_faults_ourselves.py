@@ -331,8 +331,7 @@ def _kill_at_random_instants(harness: Harness, rounds: int) -> None:
     states = len(harness.ipc.states)
     with harness.service() as process:
         running(harness, count=states + 1)
-        with harness.device.engine.client() as client:
-            tags = {tag for image in client.images.list() for tag in image.tags}
+        tags = harness.device.engine.tags()
         log = process.log_text()
     assert tags == {f"{ECR_HOST}/app/one:1", "large:1", "tool:1.0"}
     assert "damaged" not in log
@@ -482,9 +481,9 @@ def test_no_secret_shows_anywhere_in_success_and_in_failure(
                 done = harness.run("pull", "--verbose", "--json", "--timeout", "2", PRIVATE, other)
                 output += done.out + done.err
             harness.core.tes.fault = None
-            done = harness.run("pull", "--verbose", "--timeout", "3", PRIVATE)
+            done = harness.run("pull", "--verbose", "--timeout", "30", PRIVATE)
             output += done.out + done.err
-            assert done.code in {3, 4}
+            assert done.code == 3
             assert "DOCKER_LOGIN_ERROR" in done.out + done.err
             harness.ipc.update_configuration(
                 MANAGER, {"images": [{"uri": PRIVATE, "platform": "linux/amd64"}, other]}
