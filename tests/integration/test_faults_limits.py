@@ -41,6 +41,10 @@ def in_seconds() -> Fault:
     return always(answers.too_many_requests(retry_after=str(ASKED_SECONDS)))
 
 
+def at_the_login() -> Fault:
+    return always(answers.too_many_requests(retry_after=str(ASKED_SECONDS)), "^/v2/")
+
+
 def on_a_blob() -> Fault:
     return always(answers.too_many_requests(TEXT), BLOBS)
 
@@ -52,7 +56,7 @@ def as_a_server_error() -> Fault:
     return always(limit)
 
 
-@pytest.mark.parametrize("limit", [in_text, in_seconds, on_a_blob, as_a_server_error])
+@pytest.mark.parametrize("limit", [in_text, in_seconds, at_the_login, on_a_blob, as_a_server_error])
 def test_a_rate_limit_is_waited_out(harness: Harness, limit: Callable[[], Fault]) -> None:
     proxy = https_between(harness, limit())
 
