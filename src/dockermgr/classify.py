@@ -106,6 +106,7 @@ _RULES: tuple[_Rule, ...] = (
         r"|incorrect username or password|denied: not authorized|security token included in the request"
         # ECR answers 400 to a token that is none, and 403 to one of another account.
         r"|login attempt to \S+ failed with status: 40[013]"
+        r"|pinging container registry \S+ invalid status code from registry 40[03]"
         r"|bearer token: invalid status code from registry 403|" + _free("401|unauthorized"),
         ErrorCode.DOCKER_LOGIN_ERROR,
         Retry.NEVER,
@@ -123,7 +124,7 @@ _RULES: tuple[_Rule, ...] = (
         ask_registry=True,
     ),
     _rule(
-        r"unexpected commit digest",
+        r"unexpected commit digest|failed size validation",
         ErrorCode.IMAGE_DIGEST_MISMATCH,
         Retry.LIMITED,
         "what arrived is not what the registry announced; a proxy in between may be altering it. The"
@@ -190,7 +191,7 @@ _RULES: tuple[_Rule, ...] = (
     ),
     _rule(
         r"layers from manifest don't match|mediatype in manifest should be"
-        r"|unsupported media type|unsupported image-specific operation on artifact"
+        r"|unsupported (?:docker v2s2 )?media type|unsupported image-specific operation on artifact"
         r"|unsupported schema|unknown blob|invalid checksum digest format"
         r"|\bv1 .* not supported",
         ErrorCode.DOCKER_IMAGE_NOT_VALID,

@@ -91,6 +91,10 @@ LOGIN = [
         " oauth token: unexpected status from GET request to https://auth.example.com/token: 401"
         " Unauthorized"
     ),
+    (
+        f"login attempt to {HOST} failed with status: pinging container registry {HOST}: invalid status"
+        " code from registry 403 (Forbidden)"
+    ),
 ]
 DIGESTS = [
     f"filesystem layer verification failed for digest {DIGEST}",
@@ -99,6 +103,10 @@ DIGESTS = [
         f" {DIGEST}: failed precondition"
     ),
     f"manifest verification failed for digest {DIGEST}",
+    (
+        f'failed commit on ref "manifest-{DIGEST}": commit failed: "manifest-{DIGEST}" failed size'
+        " validation: 445 != 444: failed precondition"
+    ),
 ]
 UNKNOWN_IMAGE = [
     "manifest for nginx:absent not found: manifest unknown: manifest unknown",
@@ -216,7 +224,10 @@ TABLE = [
             False,
         ),
         (
-            ["mediaType in manifest should be 'application/x': unsupported media type"],
+            [
+                "mediaType in manifest should be 'application/x': unsupported media type",
+                'initializing image from source docker://nginx:1: unsupported docker v2s2 media type: ""',
+            ],
             ErrorCode.DOCKER_IMAGE_NOT_VALID,
             Retry.NEVER,
             False,
