@@ -37,6 +37,7 @@ def slow_engine(harness: Harness, held: HeldExtraction) -> Engine:
     return engine
 
 
+@pytest.mark.not_on("podman", reason="It unpacks by itself, with no program to hold up")
 def test_a_slow_extraction_is_no_stall(
     harness: Harness, slow_engine: Engine, held: HeldExtraction
 ) -> None:
@@ -54,6 +55,7 @@ def test_a_slow_extraction_is_no_stall(
     assert ready["attempt"] == 1
 
 
+@pytest.mark.not_on("podman", reason="It unpacks by itself, with no program to hold up")
 def test_an_extraction_that_never_ends_is_a_stall(
     harness: Harness, slow_engine: Engine, held: HeldExtraction
 ) -> None:
