@@ -29,18 +29,18 @@ check: setup  ## Formatting, lint and types
 	$(BIN)/mypy
 
 test: check build  ## Every test but the slow ones
-	$(AS_ROOT) $(BIN)/pytest -m "not slow" $(PYTEST_ARGS)
 	sh tools/engines.sh docker26
+	$(AS_ROOT) $(BIN)/pytest -m "not slow" $(PYTEST_ARGS)
 	$(AS_ROOT) $(BIN)/pytest -m "not slow" --engine=docker26 $(ENGINE_TESTS)
 
 test-slow: check build  ## The tests that take minutes
 	$(AS_ROOT) $(BIN)/pytest -m slow $(PYTEST_ARGS)
 
-test-engines: setup  ## The tests of pull and service on Docker 26.1 (containerd's store) and on Podman
+test-engines: setup  ## The integration tests on Docker 26.1 (containerd's store) and on Podman; see docs/engines.md
 	sh tools/engines.sh docker26
 	$(AS_ROOT) sh tools/engines.sh podman
-	$(AS_ROOT) $(BIN)/pytest --engine=docker26 $(ENGINE_TESTS) $(PYTEST_ARGS)
-	$(AS_ROOT) $(BIN)/pytest --engine=podman $(ENGINE_TESTS) $(PYTEST_ARGS)
+	$(AS_ROOT) $(BIN)/pytest -m "not slow" --engine=docker26 tests/integration $(PYTEST_ARGS)
+	$(AS_ROOT) $(BIN)/pytest -m "not slow" --engine=podman tests/integration $(PYTEST_ARGS)
 
 demo: setup build  ## The main job on real parts, printed as it happens
 	$(AS_ROOT) $(BIN)/python -m tests.sandbox.demo

@@ -1,4 +1,4 @@
-"""What the service does to its home before it serves: a command for others, old runtimes removed."""
+"""What the service does to its home before it serves: commands for others, old runtimes removed."""
 
 import contextlib
 import fcntl
@@ -24,12 +24,19 @@ start={start}
 exec "$python" -I -S -OO "$start" "$@"
 """
 
+# What docker calls, by a name that it looks for in PATH.
+CREDENTIAL_HELPER = """\
+#!/bin/sh
+# Written by `dockermgr serve` each time it starts.
+exec {command} credentials "$@"
+"""
+
 
 def settle(home: str, runtime: str, archive: str) -> None:
     """Does both; what fails is said and does not keep the service from its work."""
     umask = os.umask(0o022)
     try:
-        write_command(Path(home), Path(runtime), archive)
+        write_commands(Path(home), Path(runtime), archive)
         with locked(Path(runtime).parent / ".lock") as alone:
             if alone:
                 remove_abandoned(Path(runtime).parent)
@@ -40,24 +47,30 @@ def settle(home: str, runtime: str, archive: str) -> None:
         os.umask(umask)
 
 
-def write_command(home: Path, runtime: Path, archive: str) -> None:
-    """Writes `<home>/bin/dockermgr`, replacing an earlier one in one step."""
-    text = COMMAND.format(
+def write_commands(home: Path, runtime: Path, archive: str) -> None:
+    """Writes `<home>/bin/dockermgr` and its like, replacing each earlier one in one step."""
+    folder = home / "bin"
+    folder.mkdir(exist_ok=True)
+    command = COMMAND.format(
         home=shlex.quote(str(home)),
         archive=shlex.quote(archive),
         python=shlex.quote(sys.executable or "python3"),
         start=shlex.quote(str(runtime / "dockermgr_start.py")),
     )
-    folder = home / "bin"
-    folder.mkdir(exist_ok=True)
-    temporary = folder / f".dockermgr-{os.getpid()}"
+    _write(folder / "dockermgr", command)
+    helper = CREDENTIAL_HELPER.format(command=shlex.quote(str(folder / "dockermgr")))
+    _write(folder / "docker-credential-dockermgr", helper)
+
+
+def _write(path: Path, script: str) -> None:
+    temporary = path.with_name(f".{path.name}-{os.getpid()}")
     try:
         with temporary.open("wb") as file:
-            file.write(os.fsencode(text))
+            file.write(os.fsencode(script))
             os.fchmod(file.fileno(), 0o755)
             file.flush()
             os.fsync(file.fileno())
-        temporary.rename(folder / "dockermgr")
+        temporary.rename(path)
     finally:
         temporary.unlink(missing_ok=True)
 

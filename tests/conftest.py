@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from tests.sandbox.engine import Engine
 
 
+pytest_plugins = ["tests.secrecy"]
+
 _FOREIGN = re.compile(r"(AWS|COMPOSE|DOCKER)_.*|.*_proxy", re.IGNORECASE)
 """Settings of the host that would lead tests out of the sandbox, or to credentials of a person."""
 
@@ -27,6 +29,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=os.environ.get("DOCKERMGR_TEST_ENGINE", "docker"),
         help="the engine of the device in a box; see tests/sandbox/engines.py",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """`not_on`: what an engine cannot do, in the words of docs/engines.md."""
+    config.addinivalue_line(
+        "markers", "not_on(engine, reason): that engine cannot; see docs/engines.md"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what the engine cannot do: nothing is skipped, for nothing could be mended."""
+    engine = config.getoption("--engine")
+    out = [i for i in items if any(m.args == (engine,) for m in i.iter_markers("not_on"))]
+    items[:] = [item for item in items if item not in out]
+    config.hook.pytest_deselected(items=out)
 
 
 @pytest.fixture(scope="session")

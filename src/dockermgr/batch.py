@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from dockermgr.cancellation import Cancellation
 from dockermgr.config import ImageSpec
+from dockermgr.errand import Report
 from dockermgr.errors import ENGINE_CODES, DockermgrError, ErrorCode, ExitCode, Stopped
 from dockermgr.image import ImageState, ImageUpdate
 from dockermgr.listing import Listing
@@ -17,9 +18,14 @@ from dockermgr.puller import Puller
 from dockermgr.reconcile import to_request
 
 Show = Callable[[str, ImageUpdate], None]
+Ensure = Callable[[ImageSpec, Report, Cancellation], None]
+"""Brings one image here, and reports how it gets on."""
 
 _WORST_FIRST = (ExitCode.ENGINE, ExitCode.FAILED, ExitCode.TIMED_OUT, ExitCode.USAGE)
 
+
+_USAGE_CODES = {ErrorCode.DOCKER_ARTIFACT_URI_NOT_VALID, ErrorCode.S3_RESOURCE_NOT_FOUND}
+"""What was asked for is not there, or cannot be."""
 
 _QUEUED = ImageUpdate(ImageState.QUEUED)
 
@@ -45,13 +51,21 @@ class Batch:
         threading.Thread(target=self._cancellation.cancel, daemon=True).start()
 
     def run(self, puller: Puller, listing: Listing, timeout_seconds: float) -> ExitCode:
-        """Works until every image is done, or for `timeout_seconds` (0: without limit).
+        """Pulls until every image is done, or for `timeout_seconds` (0: without limit).
 
         `show` is called in this thread, with each image's URI and update.
         """
+
+        def ensure(spec: ImageSpec, report: Report, cancellation: Cancellation) -> None:
+            puller.ensure(to_request(spec, None), listing, report, cancellation)
+
+        return self.run_each(ensure, timeout_seconds)
+
+    def run_each(self, ensure: Ensure, timeout_seconds: float) -> ExitCode:
+        """The same for another way than a pull: `ensure` is called once for each, in a thread."""
         for spec in self._items:
             threading.Thread(
-                target=self._work, args=(spec, puller, listing), name=spec.uri[:40], daemon=True
+                target=self._work, args=(spec, ensure), name=spec.uri[:40], daemon=True
             ).start()
         ends_at = time.monotonic() + timeout_seconds if timeout_seconds else None
         while not all(item.done for item in self._items.values()):
@@ -89,12 +103,12 @@ class Batch:
         item.done = update.state in {ImageState.READY, ImageState.FAILED}
         self._show(spec.uri, update)
 
-    def _work(self, spec: ImageSpec, puller: Puller, listing: Listing) -> None:
+    def _work(self, spec: ImageSpec, ensure: Ensure) -> None:
         def report(update: ImageUpdate) -> None:
             self._updates.put((spec, update))
 
         try:
-            puller.ensure(to_request(spec, None), listing, report, self._cancellation)
+            ensure(spec, report, self._cancellation)
         except Stopped:
             self._updates.put((spec, None))
         except DockermgrError as error:
@@ -116,6 +130,6 @@ def _exit_code(item: _Item) -> ExitCode:
         return ExitCode.ENGINE
     if state is not ImageState.FAILED:
         return ExitCode.TIMED_OUT
-    if error is not None and error.code is ErrorCode.DOCKER_ARTIFACT_URI_NOT_VALID:
+    if error is not None and error.code in _USAGE_CODES:
         return ExitCode.USAGE
     return ExitCode.FAILED

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 
 from dockermgr.errors import DockermgrError, ErrorCode, Retry
+from dockermgr.retry_after import retry_after_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +21,20 @@ class _Rule:
     retry: Retry
     hint: str
     credentials_refused: bool = False
+    ask_registry: bool = False
 
 
 def _rule(
-    pattern: str, code: ErrorCode, retry: Retry, hint: str, *, credentials_refused: bool = False
+    pattern: str,
+    code: ErrorCode,
+    retry: Retry,
+    hint: str,
+    *,
+    credentials_refused: bool = False,
+    ask_registry: bool = False,
 ) -> _Rule:
-    return _Rule(re.compile(pattern, re.IGNORECASE), code, retry, hint, credentials_refused)
+    compiled = re.compile(pattern, re.IGNORECASE)
+    return _Rule(compiled, code, retry, hint, credentials_refused, ask_registry)
 
 
 # A word or a number of a sentence, not a part of a name, tag, port, path or address: the texts quote those.
@@ -39,10 +48,17 @@ def _free(words: str) -> str:
 # The first rule that fits wins, so what is more telling stands first.
 _RULES: tuple[_Rule, ...] = (
     _rule(
+        r"no such host",
+        ErrorCode.NETWORK_ERROR,
+        Retry.UNTIL_MENDED,
+        "the registry's host name does not resolve; check its spelling and this device's DNS",
+    ),
+    _rule(
         _free(r"toomanyrequests|429|throttl\w*") + r"|too many requests|rate exceeded",
         ErrorCode.THROTTLING_ERROR,
         Retry.LIMITED,
         "the registry limits how often it is asked; signing in raises the limit on most registries",
+        ask_registry=True,
     ),
     _rule(
         r"no space left on device|not enough space|disk quota exceeded",
@@ -70,6 +86,7 @@ _RULES: tuple[_Rule, ...] = (
         ErrorCode.IMAGE_PLATFORM_MISMATCH,
         Retry.NEVER,
         "publish the image for this device's platform, or set `platform` on the image",
+        ask_registry=True,
     ),
     _rule(
         r"is not authorized to perform: ecr:(?P<action>\w+)",
@@ -89,6 +106,7 @@ _RULES: tuple[_Rule, ...] = (
         r"|incorrect username or password|denied: not authorized|security token included in the request"
         # ECR answers 400 to a token that is none, and 403 to one of another account.
         r"|login attempt to \S+ failed with status: 40[013]"
+        r"|pinging container registry \S+ invalid status code from registry 40[03]"
         r"|bearer token: invalid status code from registry 403|" + _free("401|unauthorized"),
         ErrorCode.DOCKER_LOGIN_ERROR,
         Retry.NEVER,
@@ -103,9 +121,10 @@ _RULES: tuple[_Rule, ...] = (
         "the registry refused the credentials, or they may not read this image: for ECR, allow"
         " ecr:BatchGetImage in the policy of the device's token exchange role",
         credentials_refused=True,
+        ask_registry=True,
     ),
     _rule(
-        r"unexpected commit digest",
+        r"unexpected commit digest|failed size validation",
         ErrorCode.IMAGE_DIGEST_MISMATCH,
         Retry.LIMITED,
         "what arrived is not what the registry announced; a proxy in between may be altering it. The"
@@ -113,7 +132,8 @@ _RULES: tuple[_Rule, ...] = (
     ),
     _rule(
         r"(?:filesystem layer|image config) verification failed|digest did not match"
-        r"|manifest verification failed|does not match (?:provided manifest )?digest|mismatched digest",
+        r"|manifest verification failed|does not match (?:provided manifest )?digest|mismatched digest"
+        r"|does not match expected sha",
         ErrorCode.IMAGE_DIGEST_MISMATCH,
         Retry.LIMITED,
         "what arrived is not what the registry announced; a proxy in between may be altering it",
@@ -133,17 +153,18 @@ _RULES: tuple[_Rule, ...] = (
         "the registry's certificate is out of date, or this device's clock is wrong",
     ),
     _rule(
-        r"x509:|certificate signed by unknown authority|certificate is (?:not )?valid for"
+        r"certificate is (?:not )?valid for",
+        ErrorCode.NETWORK_ERROR,
+        Retry.UNTIL_MENDED,
+        "another server answers in the registry's place: a captive portal, a proxy or a wrong entry"
+        " of DNS",
+    ),
+    _rule(
+        _free("x509") + r"|certificate signed by unknown authority"
         r"|first record does not look like a TLS handshake|server gave HTTP response to HTTPS",
         ErrorCode.NETWORK_ERROR,
         Retry.LIMITED,
         "TLS to the registry fails: put its CA certificate into /etc/docker/certs.d/<host>/ca.crt",
-    ),
-    _rule(
-        r"no such host",
-        ErrorCode.NETWORK_ERROR,
-        Retry.UNTIL_MENDED,
-        "the registry's host name does not resolve; check its spelling and this device's DNS",
     ),
     _rule(
         r":80: connect: connection refused",
@@ -155,8 +176,9 @@ _RULES: tuple[_Rule, ...] = (
     _rule(
         r"connection refused|i/o timeout|timeout exceeded|handshake timeout|deadline exceeded"
         r"|connection reset|broken pipe|unexpected eof|no route to host|is unreachable"
-        r"|server misbehaving|temporary failure|connection timed out|proxyconnect|goaway"
-        r"|use of closed network connection|stream error|bad record mac|" + _free("eof"),
+        r"|server misbehaving|temporary failure|connection timed out"
+        r"|use of closed network connection|stream error|bad record mac|"
+        + _free("eof|goaway|proxyconnect"),
         ErrorCode.NETWORK_ERROR,
         Retry.UNTIL_MENDED,
         "check this device's network, its proxy settings and the engine's own proxy settings",
@@ -169,7 +191,7 @@ _RULES: tuple[_Rule, ...] = (
     ),
     _rule(
         r"layers from manifest don't match|mediatype in manifest should be"
-        r"|unsupported media type|unsupported image-specific operation on artifact"
+        r"|unsupported (?:docker v2s2 )?media type|unsupported image-specific operation on artifact"
         r"|unsupported schema|unknown blob|invalid checksum digest format"
         r"|\bv1 .* not supported",
         ErrorCode.DOCKER_IMAGE_NOT_VALID,
@@ -181,36 +203,9 @@ _RULES: tuple[_Rule, ...] = (
         ErrorCode.DOCKER_PULL_ERROR,
         Retry.LIMITED,
         "the registry has trouble of its own",
+        ask_registry=True,
     ),
 )
-
-LONGEST_RETRY_AFTER_SECONDS = 6 * 3600.0
-"""Docker Hub's window. Nobody is to silence a device for longer, by mistake or by malice."""
-
-_RETRY_AFTER = re.compile(
-    r"retry[- ]after\W{1,3}(?P<duration>(?:[0-9.]{1,20}(?:ns|[uµμ]s|ms|s|m|h))+|[0-9.]{1,20})",
-    re.IGNORECASE | re.ASCII,
-)
-_DURATION_PART = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)(?P<unit>[a-zµμ]*)", re.IGNORECASE)
-_SECONDS_PER_UNIT = {
-    "ns": 1e-9, "us": 1e-6, "ms": 1e-3, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0,
-}  # fmt: skip
-
-
-def retry_after_seconds(text: str) -> float | None:
-    """The wait that a text such as `toomanyrequests: retry-after: 718µs` asks for, in seconds.
-
-    Go's durations (`1m30s`, with either of the two letters µ), or a bare number of seconds.
-    """
-    found = _RETRY_AFTER.search(text)
-    if found is None:
-        return None
-    seconds = sum(
-        float(part["number"]) * _SECONDS_PER_UNIT[re.sub("[µμ]", "u", part["unit"].lower())]
-        for part in _DURATION_PART.finditer(found["duration"])
-    )
-    return min(seconds, LONGEST_RETRY_AFTER_SECONDS)
-
 
 _QUERY = re.compile(r"(https?://[^\s\"?]+)\?[^\s\"]+")
 """Layers come from pre-signed URLs: what follows the question mark is a credential."""
@@ -222,25 +217,13 @@ def from_engine_text(text: str, *, http_status: int | None = None) -> DockermgrE
     `http_status` is the engine's own answer where there was one. A text that no rule knows is
     worth a limited number of attempts.
     """
-    plain = "".join(letter if letter.isprintable() else " " for letter in text)
-    message = (
-        _QUERY.sub(r"\1?…", " ".join(plain.split()))
-        or f"the engine answered HTTP {http_status} and no reason"
-    )
+    message = _tidy(text) or f"the engine answered HTTP {http_status} and no reason"
     after = retry_after_seconds(message)
     if http_status == 429:
         message = f"{message} (HTTP 429)"
-    for rule in _RULES:
-        if rule.pattern.search(message):
-            return DockermgrError(
-                rule.code,
-                message,
-                hint=rule.hint,
-                retry=rule.retry,
-                retry_after_seconds=after,
-                credentials_refused=rule.credentials_refused,
-                unresolved_name="no such host" in message,
-            )
+    rule = _rule_for(message)
+    if rule is not None:
+        return _ruled(rule, message, after)
     if http_status == 404:
         return DockermgrError(
             ErrorCode.DOCKER_IMAGE_NOT_VALID, message, hint="check the image's name and tag"
@@ -252,3 +235,59 @@ def from_engine_text(text: str, *, http_status: int | None = None) -> DockermgrE
         retry=Retry.LIMITED,
         retry_after_seconds=after,
     )
+
+
+def in_the_registrys_words(
+    error: DockermgrError, words: str, after_seconds: float | None
+) -> DockermgrError:
+    """`error` as the registry explains it, when asked by ourselves: what it says counts for more.
+
+    But what time can mend stays so: who is asked in the midst of trouble may say anything.
+    """
+    said = _tidy(words)
+    rule = _rule_for(said)
+    if rule is not None and rule.retry is Retry.NEVER and error.retryable:
+        said, rule = "", None
+    rule = rule or _rule_for(error.message)
+    if rule is None or not (said or after_seconds):
+        return error
+    message = f"{error.message}; the registry says: {said}" if said else error.message
+    after = after_seconds if after_seconds is not None else retry_after_seconds(said)
+    return _ruled(rule, message, after)
+
+
+def of_login(error: DockermgrError) -> DockermgrError:
+    """What `error` means in answer to a login: "denied" is then about no image."""
+    if error.code is not ErrorCode.DOCKER_IMAGE_NOT_VALID:
+        return error
+    return DockermgrError(
+        ErrorCode.DOCKER_LOGIN_ERROR,
+        error.message,
+        hint="the registry refused the credentials",
+        credentials_refused=True,
+    )
+
+
+def _rule_for(message: str) -> _Rule | None:
+    # Podman writes the tag as a word of its own.
+    told = re.sub(r"reading manifest \S+ in ", "", message)
+    return next((rule for rule in _RULES if rule.pattern.search(told)), None)
+
+
+def _ruled(rule: _Rule, message: str, after_seconds: float | None) -> DockermgrError:
+    return DockermgrError(
+        rule.code,
+        message,
+        hint=rule.hint,
+        retry=rule.retry,
+        retry_after_seconds=after_seconds,
+        credentials_refused=rule.credentials_refused,
+        unresolved_name="no such host" in message,
+        ask_registry=rule.ask_registry and after_seconds is None,
+    )
+
+
+def _tidy(text: str) -> str:
+    """On one line, and without what follows the question mark of a pre-signed URL."""
+    plain = "".join(letter if letter.isprintable() else " " for letter in text)
+    return _QUERY.sub(r"\1?…", " ".join(plain.split()))

@@ -34,6 +34,9 @@ LEAST_LIFE_SECONDS = 300.0
 """A device's clock may be off by years, and an `expiresAt` in the past must not mean a token for each
 pull. A token kept too long costs one refused attempt, after which it is fetched anew."""
 
+_PERHAPS_PRIVATE = frozenset({ErrorCode.DOCKER_LOGIN_ERROR, ErrorCode.DOCKER_IMAGE_NOT_VALID})
+"""What registries say of an image that not everybody may read."""
+
 NO_PUBLIC_TOKEN_SECONDS = 600.0
 """So long ECR Public is not asked again for a token that it, or TES, did not give."""
 
@@ -146,6 +149,7 @@ class Credentials:
         self._registries: Mapping[str, RegistryConfig] = {}
         self._flights: SingleFlight[tuple[str, Credential], None] = SingleFlight()
         self._logged_in: dict[str, Credential] = {}
+        self._refusals: dict[str, DockermgrError] = {}
 
     def use_secrets(self, read: SecretReader) -> None:
         """Gives access to Secrets Manager, which only the component itself has."""
@@ -164,6 +168,7 @@ class Credentials:
         """
         credential = self._credential(registry)
         if credential is None:
+            self._refusals.pop(registry.host, None)
             return None
         try:
             self._checked(registry.host, credential)
@@ -173,11 +178,24 @@ class Credentials:
             if not self.refused(registry, credential):
                 log.warning("refused, going on without credentials registry=%s error=%s",
                             registry.host, error)  # fmt: skip
+                if registry.host in self._registries:
+                    self._refusals[registry.host] = error
                 return None
             credential = self._credential(registry)
             if credential is not None:
                 self._checked(registry.host, credential)
         return credential
+
+    def explained(self, error: DockermgrError, host: str) -> DockermgrError:
+        """What `error` of a pull means where the credentials configured for `host` were set aside."""
+        refusal = self._refusals.get(host)
+        if refusal is None or error.code not in _PERHAPS_PRIVATE:
+            return error
+        return DockermgrError(
+            refusal.code,
+            f"{refusal.message}; and without credentials: {error.message}",
+            hint=f"correct the credentials of {host} under `registries` in the configuration",
+        )
 
     def _credential(self, registry: Registry) -> Credential | None:
         if registry.kind is RegistryKind.ECR_PRIVATE and registry.region is not None:
@@ -208,6 +226,7 @@ class Credentials:
         if self._logged_in.get(host) == credential:
             return
         self._login(host, credential)
+        self._refusals.pop(host, None)
         self._logged_in[host] = credential
         log.info("signed in registry=%s user=%s", host, credential.username)
 

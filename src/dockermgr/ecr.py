@@ -1,4 +1,4 @@
-"""ECR authorization tokens: the only user of boto3, run as a short-lived child process.
+"""ECR authorization tokens, fetched by a short-lived child process.
 
 boto3 and a client of it take some 26 MB, for a token fetched twice a day: `python -m dockermgr.ecr`
 fetches it and is gone. The child prints one JSON object, a token or an error, on its standard output.
@@ -10,21 +10,19 @@ import base64
 import binascii
 import json
 import os
+import socket
 import sys
 import threading
 import time
+import urllib.parse
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dockermgr import tes
+from dockermgr.aws import CONNECT_TIMEOUT_SECONDS, aws_client, device_keys
 from dockermgr.errors import DockermgrError, ErrorCode, Retry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-CONNECT_TIMEOUT_SECONDS = 15
-READ_TIMEOUT_SECONDS = 30
-"""botocore's 60 s each would make a lost packet look like a hang; the caller tries again anyway."""
 
 PARENT_VARIABLE = "DOCKERMGR_PARENT"
 """The process id of who started the child."""
@@ -34,6 +32,9 @@ _THROTTLING = frozenset({"ThrottlingException", "Throttling", "TooManyRequestsEx
                          "RequestLimitExceeded", "LimitExceededException"})  # fmt: skip
 _EXPIRED = frozenset({"ExpiredTokenException", "ExpiredToken", "UnrecognizedClientException",
                       "InvalidClientTokenId", "RequestExpired"})  # fmt: skip
+_NETWORK_HINT = (
+    "check this device's network and proxy; offline sites need a VPC endpoint for ecr.api"
+)
 _DENIED = frozenset({"AccessDeniedException", "AccessDenied", "UnauthorizedOperation"})
 
 
@@ -49,20 +50,33 @@ class EcrToken:
     expires_at: float
 
 
+class EndpointAwayError(DockermgrError):
+    """There was no connection at all to `endpoint`, a URL."""
+
+    def __init__(self, message: str, *, hint: str, endpoint: str) -> None:
+        super().__init__(ErrorCode.NETWORK_ERROR, message, hint=hint, retry=Retry.UNTIL_MENDED)
+        self.endpoint = endpoint
+
+
 PUBLIC = "public"
 """Stands where a Region would: ECR Public's token API exists in us-east-1 only."""
 _PUBLIC_REGION = "us-east-1"
 
 
-def fetch_token(region: str, *, fips: bool = False) -> EcrToken:
+def fetch_token(region: str, *, fips: bool = False, away: str = "") -> EcrToken:
     """One call of GetAuthorizationToken with the device's credentials; `region` may be `PUBLIC`.
 
+    `away` is the endpoint that could not be reached the last time, if so.
     Raises GET_ECR_CREDENTIAL_ERROR, THROTTLING_ERROR, NETWORK_ERROR or a CREDENTIAL_ENDPOINT code.
     """
+    # What can be known without boto3 comes first: to start that costs more than all of the rest.
+    keys = device_keys()
+    if away:
+        _check_reachable(away, region)
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        answer = _client(region, fips=fips).get_authorization_token()
+        answer = _client(region, keys, fips=fips).get_authorization_token()
     except ClientError as error:
         raise _from_client_error(error, region) from error
     except BotoCoreError as error:
@@ -70,31 +84,32 @@ def fetch_token(region: str, *, fips: bool = False) -> EcrToken:
     return _token_from(answer)
 
 
-def _client(region: str, *, fips: bool) -> Any:
-    import boto3  # costs 100 ms, which a wrong environment need not pay
-    from botocore.config import Config
+def _check_reachable(endpoint: str, region: str) -> None:
+    if any(name.lower().endswith("_proxy") for name in os.environ):
+        return  # the way there is not the direct one
+    parts = urllib.parse.urlsplit(endpoint)
+    address = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        socket.create_connection(address, CONNECT_TIMEOUT_SECONDS).close()
+    except OSError as error:
+        raise _away(endpoint, region) from error
 
-    keys: dict[str, str] = {}
-    uri = tes.endpoint_of()
-    if uri is not None:
-        found = tes.fetch_credentials(uri, os.environ.get("AWS_CONTAINER_AUTHORIZATION_TOKEN", ""))
-        keys = {
-            "aws_access_key_id": found.access_key_id,
-            "aws_secret_access_key": found.secret_access_key,
-            "aws_session_token": found.session_token,
-        }
+
+def _away(endpoint: str, region: str) -> EndpointAwayError:
+    return EndpointAwayError(
+        f"ECR in {region} cannot be reached: no connection to {endpoint}",
+        hint=_NETWORK_HINT,
+        endpoint=endpoint,
+    )
+
+
+def _client(region: str, keys: dict[str, str], *, fips: bool) -> Any:
     public = region == PUBLIC
-    return boto3.session.Session().client(
+    return aws_client(
         "ecr-public" if public else "ecr",
-        region_name=_PUBLIC_REGION if public else region,
-        config=Config(
-            connect_timeout=CONNECT_TIMEOUT_SECONDS,
-            read_timeout=READ_TIMEOUT_SECONDS,
-            # The caller retries, with everybody's back-off in one place.
-            retries={"total_max_attempts": 1},
-            use_fips_endpoint=fips or None,
-        ),
-        **keys,
+        _PUBLIC_REGION if public else region,
+        keys,
+        use_fips_endpoint=fips or None,
     )
 
 
@@ -143,22 +158,25 @@ def _from_client_error(error: Any, region: str) -> DockermgrError:
 def _from_botocore_error(error: Exception, region: str) -> DockermgrError:
     from botocore.exceptions import ConnectionError as UnreachableError  # not HTTPClientError's kin
     from botocore.exceptions import (
+        EndpointConnectionError,
         HTTPClientError,
         NoCredentialsError,
         PartialCredentialsError,
     )
 
+    if isinstance(error, EndpointConnectionError):
+        return _away(error.kwargs["endpoint_url"], region)
     if isinstance(error, HTTPClientError | UnreachableError):
         return DockermgrError(
             ErrorCode.NETWORK_ERROR,
             f"ECR in {region} cannot be reached: {error}",
-            hint="check this device's network and proxy; offline sites need a VPC endpoint for ecr.api",
+            hint=_NETWORK_HINT,
             retry=Retry.UNTIL_MENDED,
         )
     if isinstance(error, NoCredentialsError | PartialCredentialsError):
         return DockermgrError(
             ErrorCode.GET_ECR_CREDENTIAL_ERROR,
-            "there are no AWS credentials",
+            "there are no AWS credentials: AWS_CONTAINER_CREDENTIALS_FULL_URI is not set",
             hint="run inside Greengrass with a dependency on aws.greengrass.TokenExchangeService,"
             " or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
         )
@@ -171,11 +189,15 @@ def _from_botocore_error(error: Exception, region: str) -> DockermgrError:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The child: `<region> [--fips]` → one JSON object on standard output; always exit 0 when it said why."""
+    """The child: `<region> [--fips] [<endpoint that was away>]` → one JSON object on standard output;
+    always exit 0 when it said why.
+    """
     if parent := os.environ.get(PARENT_VARIABLE):
         threading.Thread(target=_end_with, args=(int(parent),), daemon=True).start()
+    region, *options = arguments
+    away = next((option for option in options if option != "--fips"), "")
     try:
-        token = fetch_token(arguments[0], fips="--fips" in arguments[1:])
+        token = fetch_token(region, fips="--fips" in options, away=away)
         answer: dict[str, object] = {
             "username": token.username,
             "password": token.password,
@@ -188,6 +210,7 @@ def main(arguments: Sequence[str]) -> int:
                 "message": error.message,
                 "hint": error.hint,
                 "retry": error.retry.value,
+                "away": error.endpoint if isinstance(error, EndpointAwayError) else "",
             }
         }
     sys.stdout.write(json.dumps(answer))

@@ -64,7 +64,7 @@ class PullStream:
     """One pull under way: iterate over its events; `abort` ends it from any thread."""
 
     def __init__(self, base_url: str, api_version: str) -> None:
-        self._client = _AbortableClient(base_url, api_version)
+        self._client = AbortableClient(base_url, api_version)
 
     def events(
         self, reference: Reference, credential: Credential | None, platform: str | None
@@ -82,10 +82,11 @@ class PullStream:
             )
             for event in stream:
                 if isinstance(event, dict):
-                    _raise_error_event(event)
+                    if text := error_text(event):
+                        raise classify.from_engine_text(text)
                     yield event
-        except _SDK_ERRORS as error:
-            raise _from_sdk(error) from error
+        except SDK_ERRORS as error:
+            raise from_sdk(error) from error
 
     def abort(self) -> None:
         """Shuts the connection down: a thread that waits for the engine gets an error at once."""
@@ -100,7 +101,7 @@ class Removals:
     """Tells of removed images and names, and of new containers: iterate; `close` ends it from any thread."""
 
     def __init__(self, base_url: str, api_version: str) -> None:
-        self._client = _AbortableClient(base_url, api_version)
+        self._client = AbortableClient(base_url, api_version)
 
     def __iter__(self) -> Iterator[str]:
         """What happened, once each time. Ends, or raises DOCKER_SERVICE_UNAVAILABLE, with the engine."""
@@ -108,8 +109,8 @@ class Removals:
         try:
             for event in self._client.events(decode=True, filters=filters):
                 yield str(event.get("Action", ""))
-        except _SDK_ERRORS as error:
-            raise _from_sdk(error, query=True) from error
+        except SDK_ERRORS as error:
+            raise from_sdk(error, query=True) from error
 
     def close(self) -> None:
         """Also wakes a thread that waits for the next event."""
@@ -184,9 +185,11 @@ class Engine:
     def inspect(self, reference: Reference) -> LocalImage | None:
         """One image with its platform; None when the engine does not have it."""
         selector = f"@{reference.digest}" if reference.digest else f":{reference.effective_tag}"
-        found = self._ask(
-            lambda client: _inspect_or_none(client, reference.familiar_name + selector)
-        )
+        return self.find(reference.familiar_name + selector)
+
+    def find(self, name: str) -> LocalImage | None:
+        """The same by any name or id that the engine knows."""
+        found = self._ask(lambda client: _inspect_or_none(client, name))
         if found is None:
             return None
         parts = [found.get("Os", ""), found.get("Architecture", ""), found.get("Variant", "")]
@@ -218,8 +221,8 @@ class Engine:
                 # The SDK would take a stored login of the same user for this one: ECR's is always AWS.
                 reauth=True,
             )
-        except _SDK_ERRORS as error:
-            raise _from_sdk(error) from error
+        except SDK_ERRORS as error:
+            raise classify.of_login(from_sdk(error)) from error
         finally:
             client.close()
 
@@ -234,10 +237,10 @@ class Engine:
     def _ask(self, question: Callable[[docker.APIClient], Any]) -> Any:
         try:
             return question(self._client())
-        except _SDK_ERRORS as error:
+        except SDK_ERRORS as error:
             # The engine may come back as another version: the next question asks which.
             self.close()
-            raise _from_sdk(error, query=True) from error
+            raise from_sdk(error, query=True) from error
 
 
 def _auth_config(host: str, credential: Credential) -> dict[str, str]:
@@ -271,7 +274,7 @@ def _new_client(
     return docker.APIClient(base_url=base_url, version=api_version, timeout=timeout_seconds)
 
 
-class _AbortableClient(docker.APIClient):
+class AbortableClient(docker.APIClient):
     """A client whose connections another thread can shut down.
 
     The SDK pulls without any timeout, and a thread that waits on a socket is woken by nothing but
@@ -327,7 +330,7 @@ class _TrackingConnection(UnixHTTPConnection):
         self._track(self.sock)
 
 
-_SDK_ERRORS = (
+SDK_ERRORS = (
     docker.errors.DockerException,
     docker.errors.StreamParseError,
     requests.RequestException,
@@ -339,15 +342,14 @@ _SDK_ERRORS = (
 the events is urllib3's ProtocolError, and half an event its own StreamParseError (a RuntimeError)."""
 
 
-def _raise_error_event(event: Mapping[str, object]) -> None:
+def error_text(event: Mapping[str, object]) -> str:
+    """What went wrong, if an event of the engine says so; else nothing."""
     detail = event.get("errorDetail")
     text = detail.get("message") if isinstance(detail, Mapping) else None
-    text = text or event.get("error")
-    if text:
-        raise classify.from_engine_text(str(text))
+    return str(text or event.get("error") or "")
 
 
-def _from_sdk(error: Exception, *, query: bool = False) -> DockermgrError:
+def from_sdk(error: Exception, *, query: bool = False) -> DockermgrError:
     """Our error for one of the SDK's: the engine's own words, or that it could not be reached."""
     if isinstance(error, docker.errors.APIError):
         status = error.response.status_code if error.response is not None else None

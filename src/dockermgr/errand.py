@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from dockermgr.cancellation import Cancellation
 from dockermgr.config import RetryConfig
+from dockermgr.credentials import Credential
 from dockermgr.errors import DockermgrError
 from dockermgr.image import ImageRequest, ImageState, ImageUpdate
 from dockermgr.images import LocalImage
@@ -43,6 +44,8 @@ class Errand:
         """The registry has answered in this attempt."""
         self.at_mirror: Reference | None = None
         """What a mirror calls the image, once it came from there; a name to be forgotten."""
+        self.credential: Credential | None = None
+        """What the registry was last asked with."""
         self._told: DockermgrError | None = None
         self._attempt = 0
         self._began = time.monotonic()

@@ -25,6 +25,9 @@ class ErrorCode(str, Enum):
     DISK_SPACE_CRITICAL = "DISK_SPACE_CRITICAL"
     CREDENTIAL_ENDPOINT_AUTH_FAILURE = "CREDENTIAL_ENDPOINT_AUTH_FAILURE"
     CREDENTIAL_ENDPOINT_SERVER_ERROR = "CREDENTIAL_ENDPOINT_SERVER_ERROR"
+    S3_ACCESS_DENIED = "S3_ACCESS_DENIED"
+    S3_RESOURCE_NOT_FOUND = "S3_RESOURCE_NOT_FOUND"
+    ARTIFACT_CHECKSUM_MISMATCH = "ARTIFACT_CHECKSUM_MISMATCH"
     COMPONENT_CONFIGURATION_NOT_VALID = "COMPONENT_CONFIGURATION_NOT_VALID"
     IMAGE_PLATFORM_MISMATCH = "IMAGE_PLATFORM_MISMATCH"
     IMAGE_DIGEST_MISMATCH = "IMAGE_DIGEST_MISMATCH"
@@ -79,7 +82,8 @@ class DockermgrError(Exception):
 
     `message` says what happened, `hint` what mends it. `retry_after_seconds` is the shortest wait
     that the other side asked for. `credentials_refused` tells that a fresh token may help at once,
-    `unresolved_name` that the name server does not know the registry's host.
+    `unresolved_name` that the name server does not know the registry's host, `ask_registry` that the
+    registry itself may say more than the engine handed on.
     """
 
     def __init__(
@@ -92,6 +96,7 @@ class DockermgrError(Exception):
         retry_after_seconds: float | None = None,
         credentials_refused: bool = False,
         unresolved_name: bool = False,
+        ask_registry: bool = False,
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -101,6 +106,7 @@ class DockermgrError(Exception):
         self.retry_after_seconds = retry_after_seconds
         self.credentials_refused = credentials_refused
         self.unresolved_name = unresolved_name
+        self.ask_registry = ask_registry
 
     @property
     def retryable(self) -> bool:
@@ -122,6 +128,7 @@ class DockermgrError(Exception):
             retry_after_seconds=self.retry_after_seconds,
             credentials_refused=self.credentials_refused,
             unresolved_name=self.unresolved_name,
+            ask_registry=self.ask_registry,
         )
 
     def __str__(self) -> str:

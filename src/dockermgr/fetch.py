@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 from collections.abc import Iterable
-from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -16,11 +15,6 @@ from dockermgr.config import ImageSpec
 from dockermgr.listing import Listing
 from dockermgr.output import Output
 from dockermgr.redact import redact
-
-
-def calling_component() -> str:
-    """A nucleus runs a component's scripts in the work folder that is named after it."""
-    return Path.cwd().name if os.environ.get("SVCUID") else ""
 
 
 class Fetch:

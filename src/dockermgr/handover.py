@@ -6,7 +6,6 @@ also when the nucleus or the service is away.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from dockermgr.config import Config, parse_config
 from dockermgr.errors import DockermgrError, ErrorCode
+from dockermgr.files import read_text, replace_text
 
 log = logging.getLogger(__name__)
 
@@ -33,18 +33,12 @@ _KEYS = (
 def hand_over(home: Path, raw: object) -> None:
     """Writes the configuration `raw`, as the nucleus gave it. Never raises."""
     kept = {key: raw[key] for key in _KEYS if key in raw} if isinstance(raw, Mapping) else {}
-    temporary = home / f".{FILE_NAME}"
     try:
         text = json.dumps(kept)
-        if _text(home) == text:
-            return
-        temporary.write_text(text, encoding="utf-8")
-        temporary.chmod(0o640)
-        temporary.replace(home / FILE_NAME)
+        if read_text(home / FILE_NAME) != text:
+            replace_text(home / FILE_NAME, text, mode=0o640)
     except (OSError, TypeError, ValueError) as error:
         log.warning("the command line will not see this configuration error=%s", error)
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def taken_over(home: Path) -> Config:
@@ -53,7 +47,7 @@ def taken_over(home: Path) -> Config:
     Raises COMPONENT_CONFIGURATION_NOT_VALID: to go on without an allow-list would be no favour.
     """
     try:
-        text = _text(home)
+        text = read_text(home / FILE_NAME)
         raw = json.loads(text) if text is not None else None
     except (OSError, ValueError) as error:
         raise DockermgrError(
@@ -62,10 +56,3 @@ def taken_over(home: Path) -> Config:
             hint="restart the manager, which writes it anew, and run this as the same user",
         ) from error
     return parse_config(raw)[0]
-
-
-def _text(home: Path) -> str | None:
-    try:
-        return (home / FILE_NAME).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return None

@@ -20,6 +20,11 @@ class LocalImage:
     platform: str | None = None
     """`os/architecture[/variant]`; None in a listing, which does not say."""
 
+    @property
+    def named_by_manifest(self) -> bool:
+        """Whether its id is a manifest's digest, as in containerd's store, and not a configuration's."""
+        return self.image_id in {entry.rpartition("@")[2] for entry in self.repo_digests}
+
     def digest_of(self, reference: Reference) -> str | None:
         """The manifest digest under which this image came from the reference's repository."""
         for name in _names(reference):

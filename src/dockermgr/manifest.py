@@ -57,9 +57,14 @@ _SHOWN_PLATFORMS = 12
 class ManifestUnavailable(Exception):  # noqa: N818 - what it is says more than Error
     """What an image takes cannot be known. No reason not to pull it: the engine may fare better."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(
+        self, reason: str, *, words: str = "", retry_after_seconds: float | None = None
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.words = words
+        """Those of a registry that refused, as engines write them."""
+        self.retry_after_seconds = retry_after_seconds
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,7 +136,8 @@ def describe(update: ImageUpdate) -> str:
 def _describe(update: ImageUpdate) -> str:
     if update.state is ImageState.READY and update.error is None:
         size = f", {update.image.size_bytes / _MEGABYTE:.1f} MB" if update.image else ""
-        return f"READY {update.digest or ''}{size} in {update.duration_seconds or 0:.1f} s"
+        digest = f" {update.digest}" if update.digest else ""
+        return f"READY{digest}{size} in {update.duration_seconds or 0:.1f} s"
     if update.state is ImageState.READY:
         return f"READY, but it could not be checked for a newer one: {update.error}"
     if update.error is not None and update.retry_at is not None:

@@ -21,7 +21,8 @@ from dockermgr.mirrors import Mirrors
 from dockermgr.policy import PullPolicy, check_allowed
 from dockermgr.progress import Progress
 from dockermgr.pulling import Engine, Pull
-from dockermgr.registry import Registry, RegistryKind, known_host_like
+from dockermgr.refusal import explained
+from dockermgr.registry import RegistryKind, known_host_like
 from dockermgr.slots import Slots
 from dockermgr.space_check import SpaceCheck
 from dockermgr.watchdog import Watchdog, Watched
@@ -157,7 +158,7 @@ class Puller:
             with self._slots.one(errand.cancellation):
                 image = self._pull_alone(errand)
         except DockermgrError as error:
-            error = self._explained(error, errand.request.registry)
+            error = self._explained(error, errand)
             if error.code in ENGINE_CODES:
                 self._gates.left(host, ticket)
                 entry = Ticket(ticket.entered_at, first=False)
@@ -185,14 +186,19 @@ class Puller:
             errand.begin_pull()
             return self._pull(errand)
 
-    def _explained(self, error: DockermgrError, registry: Registry) -> DockermgrError:
-        """What the engine's words mean, given what this device has seen of the registry.
+    def _explained(self, error: DockermgrError, errand: Errand) -> DockermgrError:
+        """What the engine's words mean, given what the registry says, and what this device has seen of it.
 
         A name that never resolved is almost always a typing error; one that did is the network. And
         engine 20.10 turns each trouble of a registry's first answer (503, 429) into "unauthorized":
         from a registry that served us before, that is worth some attempts.
         """
+        registry = errand.request.registry
         host = registry.host
+        platform = errand.request.platform or self._platform or ""
+        request = self._as_configured(errand.request)
+        error = explained(error, request, errand.credential, platform, errand.cancellation)
+        error = self._credentials.explained(error, host)
         # A private ECR's token was fetched anew and checked by then: there it means what it says.
         its_word = registry.kind is RegistryKind.ECR_PRIVATE
         login_error = error.code is ErrorCode.DOCKER_LOGIN_ERROR
@@ -269,9 +275,10 @@ class Puller:
         """A token that is refused is replaced once."""
         request = self._as_configured(request)
         registry = request.registry
-        credential = self._credentials.sign_in(registry)
-        pull = Pull(self._engine, self._watchdog, self._config.timeouts, errand.cancellation)
         platform = self._wanted_platform(request)
+        errand.credential = None  # a mirror's is for nobody else
+        errand.credential = credential = self._credentials.sign_in(registry)
+        pull = Pull(self._engine, self._watchdog, self._config.timeouts, errand.cancellation)
         try:
             with self._space.claimed(request, errand, credential, platform):
                 return pull.run(request, credential, progressed)
@@ -280,7 +287,8 @@ class Puller:
                 raise
             if not self._credentials.refused(registry, credential):
                 raise
-        return pull.run(request, self._credentials.sign_in(registry), progressed)
+        errand.credential = self._credentials.sign_in(registry)
+        return pull.run(request, errand.credential, progressed)
 
     def _as_configured(self, request: ImageRequest) -> ImageRequest:
         insecure = self._config.registry(request.registry.host).insecure

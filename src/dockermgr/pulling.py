@@ -147,8 +147,7 @@ class Pull:
         side, and tells of the machine's own where that is among them. The engine pulled the wanted one
         without an error, so it is there.
         """
-        ids = {entry.rpartition("@")[2] for entry in image.repo_digests}
-        return image.image_id in ids and image.fits(self._engine.platform())
+        return image.named_by_manifest and image.fits(self._engine.platform())
 
 
 def _stalled(request: ImageRequest, watched: Watched) -> DockermgrError:

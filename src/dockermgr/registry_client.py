@@ -2,53 +2,32 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
-import http.client
 import json
 import urllib.parse
-from dataclasses import dataclass
-from types import TracebackType
 
-import dockermgr
+from dockermgr import registry_auth
 from dockermgr.cancellation import Cancellation
 from dockermgr.credentials import Credential
 from dockermgr.manifest import ManifestUnavailable
 from dockermgr.reference import Reference
+from dockermgr.refusal import words_of
 from dockermgr.registry import Registry, RegistryKind
-from dockermgr.registry_auth import (
-    Challenge,
-    may_have_credential,
-    parse_challenges,
-    token_of,
-    token_url,
-)
-from dockermgr.registry_transport import Origin, Transport, basic_authorization, origin_of, trust
+from dockermgr.registry_transport import Answer, Transport, is_loopback, origin_of, trust
+from dockermgr.retry_after import header_seconds
 
 DOCKER_HUB_API = "registry-1.docker.io"
 """What the engine asks for docker.io (moby, registry/config.go, DefaultV2Registry)."""
 
 _MAX_TOKEN_ANSWER_BYTES = 256 * 1024
-_MAX_REDIRECTS = 3
+_MAX_STEPS = 4
+"""One to be told how to sign in, two redirections (registries need one, for blobs), and the answer."""
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_CHUNK_BYTES = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a server answered: its body is whole."""
-
-    status: int
-    headers: http.client.HTTPMessage
-    body: bytes
-
-    @property
-    def content_type(self) -> str:
-        """As the server writes it."""
-        return self.headers.get("Content-Type", "")
-
-
-class RegistryClient:
-    """One repository of a registry, for a few questions on one connection; a context manager."""
+class RegistryClient(contextlib.AbstractContextManager["RegistryClient"]):
+    """One repository of a registry, for a few questions on one connection."""
 
     def __init__(
         self,
@@ -60,143 +39,99 @@ class RegistryClient:
     ) -> None:
         self._repository = reference.repository
         self._registry = registry
-        self._credential = credential
-        self._authorization = ""
+        self._basic = _basic_authorization(credential) if credential else ""
+        # A private ECR always asks for it, so the round trip for the question is saved.
+        self._authorization = self._basic if registry.kind is RegistryKind.ECR_PRIVATE else ""
         is_hub = registry.kind is RegistryKind.DOCKER_HUB
         self._origin = origin_of(f"https://{DOCKER_HUB_API if is_hub else registry.host}")
+        self._may_lack_tls = registry.insecure or is_loopback(self._origin)
+        context = trust(reference.registry, insecure=registry.insecure)
         self._parts = contextlib.ExitStack()
         self._transport = self._parts.enter_context(
-            Transport(trust(reference.registry, insecure=registry.insecure), timeout_seconds)
+            contextlib.closing(Transport(context, timeout_seconds))
         )
         if cancellation is not None:
             self._parts.enter_context(cancellation.calling(self._transport.abort))
-        if registry.kind is RegistryKind.ECR_PRIVATE:
-            # It always asks for it, so the round trip for the question is saved.
-            self._authorization = self._basic()
 
-    def __enter__(self) -> RegistryClient:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._parts.close()
 
     def get(self, path: str, accept: str, limit_bytes: int) -> Answer:
         """What the registry has at `path` of the repository. Raises `ManifestUnavailable`."""
-        if self._registry.insecure or self._origin.is_loopback:
-            self._origin = self._open_insecure(self._origin)
-        origin = self._origin
-        target = urllib.parse.quote(f"/v2/{self._repository}/{path}", safe="/:")
-        answer = self._ask(origin, target, accept, self._authorization, limit_bytes)
-        if answer.status == 401:
-            self._authorization = self._authorize(answer)
-            answer = self._ask(origin, target, accept, self._authorization, limit_bytes)
-        for _ in range(_MAX_REDIRECTS):
-            if answer.status not in _REDIRECTS:
-                break
-            origin, target = _followed(origin, target, answer.headers.get("Location", ""))
+        self._settle_scheme()
+        url = f"{self._origin}/v2/{self._repository}/{path}"
+        for _ in range(_MAX_STEPS):
             # Storage elsewhere has its own way in, in the URL.
-            authorization = self._authorization if origin == self._origin else ""
-            answer = self._ask(origin, target, accept, authorization, limit_bytes)
+            own = origin_of(url) == self._origin
+            authorization = self._authorization if own else ""
+            answer = self._transport.get(url, accept, authorization, limit_bytes)
+            if answer.status == 401 and own and authorization in ("", self._basic):
+                self._authorization = self._authorize(answer)
+            elif answer.status in _REDIRECTS:
+                url = _followed(url, answer.headers.get("Location", ""))
+            else:
+                break
         if answer.status != 200:
-            raise ManifestUnavailable(f"{origin.authority} answered HTTP {answer.status}")
+            raise _refusal(f"{origin_of(url)} answered HTTP {answer.status}", answer)
         return answer
 
-    def _open_insecure(self, origin: Origin) -> Origin:
+    def _settle_scheme(self) -> None:
         """Without TLS where there is none: as the engine does it, for the same registries."""
-        if origin.scheme == "http":
-            return origin
-        try:
-            self._transport.connection(origin)
-        except ManifestUnavailable:
-            return Origin("http", origin.host, 80 if origin.port == 443 else origin.port)
-        return origin
+        if self._may_lack_tls:
+            self._may_lack_tls = False
+            try:
+                self._transport.get(f"{self._origin}/v2/", "*/*", "", _MAX_TOKEN_ANSWER_BYTES)
+            except ManifestUnavailable:
+                port = 80 if self._origin.port == 443 else self._origin.port
+                self._origin = self._origin._replace(scheme="http", port=port)
 
     def _authorize(self, refusal: Answer) -> str:
         """What the registry wants to see, from its refusal. Raises `ManifestUnavailable`."""
-        challenges = parse_challenges(refusal.headers.get_all("WWW-Authenticate", []))
+        challenges = registry_auth.parse_challenges(refusal.headers.getlist("WWW-Authenticate"))
         for challenge in challenges:
             if challenge.scheme == "bearer" and (token := self._token(challenge)):
                 return f"Bearer {token}"
-        basic = self._basic()
-        if any(challenge.scheme == "basic" for challenge in challenges) and (
-            basic not in ("", self._authorization)
-        ):
-            return basic
-        raise ManifestUnavailable(
-            f"{self._origin.authority} refused the credentials, or wants some"
-        )
+        basic = any(challenge.scheme == "basic" for challenge in challenges)
+        if basic and self._basic != self._authorization:
+            return self._basic
+        raise ManifestUnavailable(f"{self._origin} refused the credentials, or wants some")
 
-    def _token(self, challenge: Challenge) -> str | None:
-        url = token_url(challenge, self._repository)
+    def _token(self, challenge: registry_auth.Challenge) -> str | None:
+        url = registry_auth.token_url(challenge, self._repository)
         realm = origin_of(url)
-        if realm.scheme != "https" and realm != self._origin:
+        may = registry_auth.may_have_credential(self._registry, self._origin, realm)
+        if (self._basic and not may) or (realm.scheme != "https" and realm != self._origin):
             return None
-        if self._credential is not None and not may_have_credential(
-            self._registry, self._origin, realm
-        ):
-            return None
-        answer = self._ask(
-            realm, _target(url), "application/json", self._basic(), _MAX_TOKEN_ANSWER_BYTES
-        )
+        answer = self._transport.get(url, "application/json", self._basic, _MAX_TOKEN_ANSWER_BYTES)
         if answer.status != 200:
-            raise ManifestUnavailable(f"{realm.authority} gave no token: HTTP {answer.status}")
+            raise _refusal(f"{realm} gave no token: HTTP {answer.status}", answer)
         try:
             document = json.loads(answer.body)
         except (ValueError, RecursionError):
             return None
-        return token_of(document) if isinstance(document, dict) else None
-
-    def _basic(self) -> str:
-        if self._credential is None:
-            return ""
-        return basic_authorization(f"{self._credential.username}:{self._credential.password}")
-
-    def _ask(
-        self, origin: Origin, target: str, accept: str, authorization: str, limit_bytes: int
-    ) -> Answer:
-        connection = self._transport.connection(origin)
-        headers = {"Accept": accept, "User-Agent": f"dockermgr/{dockermgr.__version__}"}
-        if authorization:
-            headers["Authorization"] = authorization
-        try:
-            connection.request("GET", target, headers=headers)
-            response = connection.getresponse()
-            body = _read(response, limit_bytes)
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            connection.close()
-            raise self._transport.failure(origin, error) from None
-        if self._transport.aborted:
-            raise self._transport.failure(origin, TimeoutError())
-        return Answer(response.status, response.headers, body)
+        return registry_auth.token_of(document) if isinstance(document, dict) else None
 
 
-def _read(response: http.client.HTTPResponse, limit_bytes: int) -> bytes:
-    """To its end, without which the connection can't be used again."""
-    body = bytearray()
-    while chunk := response.read(_CHUNK_BYTES):
-        body += chunk
-        if len(body) > limit_bytes:
-            raise ManifestUnavailable(f"the answer has more than {limit_bytes} bytes")
-    return bytes(body)
+def _refusal(reason: str, answer: Answer) -> ManifestUnavailable:
+    return ManifestUnavailable(
+        reason,
+        words=words_of(answer.body),
+        retry_after_seconds=header_seconds(answer.headers),
+    )
 
 
-def _followed(origin: Origin, target: str, location: str) -> tuple[Origin, str]:
+def _basic_authorization(credential: Credential) -> str:
+    """RFC 7617; requests would not take every letter."""
+    login = f"{credential.username}:{credential.password}"
+    return f"Basic {base64.b64encode(login.encode()).decode('ascii')}"
+
+
+def _followed(url: str, location: str) -> str:
     """Where a redirection leads; from https never to http."""
     try:
-        url = urllib.parse.urljoin(f"{origin.scheme}://{origin.authority}{target}", location)
+        there = urllib.parse.urljoin(url, location)
     except ValueError:
-        url = ""
-    there = origin_of(url)
-    if there.scheme != "https" and there != origin:
-        raise ManifestUnavailable(f"{origin.authority} redirects to somewhere without TLS")
-    return there, _target(url)
-
-
-def _target(url: str) -> str:
-    parts = urllib.parse.urlsplit(url)
-    return urllib.parse.urlunsplit(("", "", parts.path or "/", parts.query, ""))
+        there = ""
+    if origin_of(there).scheme != "https" and origin_of(there) != origin_of(url):
+        raise ManifestUnavailable(f"{origin_of(url)} redirects to somewhere without TLS")
+    return there

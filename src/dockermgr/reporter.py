@@ -6,12 +6,14 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from dockermgr.config import StatusConfig
 from dockermgr.image import ImageState, ImageUpdate
 from dockermgr.ipc import NucleusLink
 from dockermgr.reader import Problem
 from dockermgr.reconcile import Wanted
+from dockermgr.snapshot import SnapshotWriter
 from dockermgr.status import EngineStatus, Message, Origin, image_message, summary_message
 
 _FINAL = frozenset({ImageState.READY, ImageState.FAILED, ImageState.REMOVED})
@@ -28,11 +30,14 @@ class Identity:
 class Reporter:
     """Owned by the service's loop."""
 
-    def __init__(self, identity: Identity, link: NucleusLink) -> None:
+    def __init__(self, identity: Identity, link: NucleusLink, home: Path) -> None:
         self._identity = identity
         self._link = link
         self._config = StatusConfig()
         self._cloud: OrderedDict[str, Message] = OrderedDict()
+        self._snapshot = SnapshotWriter(home)
+        self._images: dict[Wanted, Message] = {}
+        self._summary: Message = {}
 
     def configure(self, config: StatusConfig) -> None:
         """Counts from the next message on."""
@@ -46,7 +51,7 @@ class Reporter:
     def image(self, wanted: Wanted, update: ImageUpdate) -> None:
         """An image's state."""
         origin = Origin(self._identity.thing_name, wanted.component)
-        message = image_message(origin, wanted.uri, update, time.time())
+        message = self._images[wanted] = image_message(origin, wanted.uri, update, time.time())
         key = f"{wanted.component} {wanted.uri}"
         # Every change of state is said; of progress that waits to be sent, only the newest.
         step = f"{key} {update.state.value} {update.attempt}"
@@ -59,9 +64,17 @@ class Reporter:
     ) -> None:
         """How it is altogether."""
         origin = Origin(self._identity.thing_name, self._identity.component)
-        message = summary_message(origin, states, engine, problems, time.time())
+        message = self._summary = summary_message(origin, states, engine, problems, time.time())
         self._link.publish(self._config.topic, message, key="summary")
         self._for_cloud("summary", message)
+
+    def forget(self, wanted: Wanted) -> None:
+        """Nobody wants that image any more."""
+        self._images.pop(wanted, None)
+
+    def leave_word(self) -> None:
+        """For `dockermgr status`."""
+        self._snapshot.write(self._summary, self._images.values())
 
     def _for_cloud(self, key: str, message: Message) -> None:
         if self._config.iot_core_topic:

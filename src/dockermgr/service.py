@@ -97,7 +97,7 @@ class Service:
         """Serves until stopped. Returns the exit code."""
         self._link = link
         self._source = DesiredSource(link, self._identity.component)
-        self._reporter = Reporter(self._identity, link)
+        self._reporter = Reporter(self._identity, link, self._home)
         orphans = Orphans(Containers(self._engine.base_url))
         watch = EngineWatch(
             self._engine,
@@ -195,8 +195,9 @@ class Service:
             self._at("summary", 0)
 
     def _apply(self, desired: Desired) -> None:
-        first = self._config is None
-        config = self._config = desired.config
+        before, config = self._config, desired.config
+        first = before is None
+        self._config = config
         self._complete = desired.complete
         self._puller.configure(config)
         hand_over(self._home, desired.raw)
@@ -205,8 +206,13 @@ class Service:
         for wanted in actions.stop:
             log.info("no longer wanted image=%s component=%s", wanted.uri, wanted.component)
             self._jobs.pop(wanted).cancel()
+            self._reporter.forget(wanted)
         listing = Listing(self._engine)
-        for wanted in actions.start:
+        # What failed for good may have failed because of what was changed now: a password, a list.
+        again = (
+            [item for item in actions.keep if self._has_failed(item)] if config != before else []
+        )
+        for wanted in (*actions.start, *again):
             self._begin(wanted, listing)
         if first:
             remaining = self._started_at + config.startup.wait_seconds - time.monotonic()
@@ -226,6 +232,9 @@ class Service:
     def _begin(self, wanted: Wanted, listing: Listing) -> None:
         job = self._jobs[wanted] = Job(wanted, self._tell)
         job.start(self._puller, listing, self._config.pull_policy if self._config else None)
+
+    def _has_failed(self, wanted: Wanted) -> bool:
+        return self._jobs[wanted].update.state is ImageState.FAILED
 
     def _fingerprint(self) -> str:
         return hashlib.sha256(repr(sorted(map(repr, self._jobs))).encode()).hexdigest()
@@ -272,6 +281,7 @@ class Service:
             return
         self._reporter.image(wanted, update)
         self._pace_cloud()
+        self._at("word", SUMMARY_INTERVAL_SECONDS)
         if update.state is not ImageState.PULLING or update.progress is None:
             self._at("summary", SUMMARY_INTERVAL_SECONDS)
             self._evaluate()
@@ -284,6 +294,10 @@ class Service:
                 engine = replace(engine, free_bytes=disk.free_bytes(engine.data_root))
             self._reporter.summary(states, engine, self._problems)
             self._pace_cloud()
+            self._at("word", 0)
+
+    def _due_word(self) -> None:
+        self._reporter.leave_word()
 
     def _due_heartbeat(self) -> None:
         # Lite forgets the subscription to a key that a deployment resets: look for ourselves, too.

@@ -1,4 +1,4 @@
-"""What the manager remembers: images it pulled and for whom, configurations that once ran.
+"""What the manager remembers: images it pulled and for whom, archives, configurations that once ran.
 
 SQLite in the home folder, shared by all processes of the manager. It is an aid, never a condition:
 when it is lost, damaged, read-only or the disk is full, a warning is logged and the work goes on.
@@ -20,7 +20,7 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 FILE_NAME = "state.sqlite3"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_TIMEOUT_SECONDS = 5.0
 """Other processes of the manager write for milliseconds."""
 
@@ -37,6 +37,10 @@ CREATE TABLE IF NOT EXISTS images (
 CREATE TABLE IF NOT EXISTS configurations_that_ran (
     fingerprint TEXT PRIMARY KEY,
     at REAL NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS archives (
+    identity TEXT PRIMARY KEY,
+    content TEXT NOT NULL
 ) WITHOUT ROWID;
 """
 
@@ -135,6 +139,15 @@ class State:
             "SELECT 1 FROM configurations_that_ran WHERE fingerprint = ?", (fingerprint,)
         )
         return bool(found)
+
+    def record_archive(self, identity: str, content: str) -> None:
+        """What an archive turned out to hold, in the words of who loaded it."""
+        self._write("INSERT OR REPLACE INTO archives VALUES (?, ?)", (identity, content))
+
+    def archive(self, identity: str) -> str | None:
+        """What was recorded of that archive."""
+        rows = self._read("SELECT content FROM archives WHERE identity = ?", (identity,))
+        return str(rows[0][0]) if rows else None
 
     def _write(self, statement: str, values: tuple[object, ...]) -> None:
         self._run(lambda database: database.execute(statement, values).fetchall())

@@ -9,7 +9,7 @@ import sys
 import threading
 from pathlib import Path
 
-from dockermgr.ecr import PARENT_VARIABLE, EcrToken
+from dockermgr.ecr import PARENT_VARIABLE, EcrToken, EndpointAwayError
 from dockermgr.errors import DockermgrError, ErrorCode, Retry, Stopped
 
 TIMEOUT_SECONDS = 120.0
@@ -23,6 +23,8 @@ class TokenProcess:
         self._lock = threading.Lock()
         self._children: set[subprocess.Popen[bytes]] = set()
         self._stopped = False
+        self._away: dict[tuple[str, bool], str] = {}
+        """Endpoints that the last child could not reach: the next one need not start boto3 to see."""
 
     def fetch(self, region: str, *, fips: bool) -> EcrToken:
         """A fresh token of `region`.
@@ -30,6 +32,8 @@ class TokenProcess:
         Raises what `ecr.fetch_token` raises, and `Stopped` after `stop`.
         """
         arguments = [sys.executable, "-m", "dockermgr.ecr", region, *(["--fips"] if fips else [])]
+        if away := self._away.get((region, fips)):
+            arguments.append(away)
         with self._lock:
             if self._stopped:
                 raise Stopped
@@ -56,7 +60,11 @@ class TokenProcess:
                 stopped = self._stopped
         if stopped:
             raise Stopped
-        return _parse(output, complaint)
+        try:
+            return _parse(output, complaint)
+        except EndpointAwayError as error:
+            self._away[region, fips] = error.endpoint
+            raise
 
     def stop(self) -> None:
         """Ends the children; from now on `fetch` raises `Stopped`."""
@@ -81,6 +89,10 @@ def _parse(output: bytes, complaint: bytes) -> EcrToken:
     try:
         answer = json.loads(output)
         if problem := answer.get("error"):
+            if problem.get("away"):
+                raise EndpointAwayError(
+                    problem["message"], hint=problem["hint"], endpoint=problem["away"]
+                )
             raise DockermgrError(
                 ErrorCode(problem["code"]),
                 problem["message"],

@@ -16,6 +16,7 @@ from tests.sandbox.device import Device
 from tests.sandbox.images import large_image, push_image
 from tests.sandbox.ipc import Dialect, PublishedMessage, StateReport
 from tests.sandbox.processes import Process
+from tests.sandbox.secrets import SECRETS
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.usefixtures("artifacts")]
 
@@ -102,6 +103,7 @@ def test_another_component_finds_the_command_in_the_work_folder(core: Core) -> N
             check=False,
         )
 
+    SECRETS.look("the output of the command", done.stdout + done.stderr)
     assert done.returncode == 0, done.stderr
     assert "READY" in done.stdout
 
@@ -128,6 +130,7 @@ def test_the_demo_ends_well(dialect: str) -> None:
         check=False,
     )
 
+    SECRETS.look("the output of the demo", done.stdout + done.stderr)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Hello from a container on sandbox-device" in done.stdout
     assert "RETRYING  docker:pubilc.ecr.aws" in done.stdout

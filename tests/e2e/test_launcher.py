@@ -120,7 +120,7 @@ def test_others_may_read_and_none_may_write(archive: Path, home: Path, umask: in
 
 
 @pytest.mark.parametrize("name", ["home", "a home", 'it\'s $HOME "quoted" `x`\n{next}', "hôme"])
-def test_service_writes_the_command_for_others(archive: Path, tmp_path: Path, name: str) -> None:
+def test_service_writes_the_commands_for_others(archive: Path, tmp_path: Path, name: str) -> None:
     home = tmp_path / name
     home.mkdir()
     start(archive, home, "serve")
@@ -133,7 +133,10 @@ def test_service_writes_the_command_for_others(archive: Path, tmp_path: Path, na
         assert said["argv"] == ["pull", "a b", "*"]
         assert said["DOCKERMGR_HOME"] == str(home)
         assert said["DOCKERMGR_RUNTIME"] == str(the_runtime(home))
-    assert list((home / "bin").iterdir()) == [home / "bin/dockermgr"]
+    link = tmp_path / "docker-credential-dockermgr"
+    link.symlink_to(home / "bin" / link.name)
+    assert json.loads(run([link, "get"], None).stdout) == {**said, "argv": ["credentials", "get"]}
+    assert {path.name for path in (home / "bin").iterdir()} == {"dockermgr", link.name}
 
 
 def test_command_survives_another_python_in_place_of_the_old(archive: Path, home: Path) -> None:

@@ -13,9 +13,11 @@ from typing import Any
 
 import yaml
 
+from dockermgr import snapshot
 from tests.sandbox.core import Core
 from tests.sandbox.ipc import PublishedMessage
-from tests.sandbox.processes import Process
+from tests.sandbox.processes import Process, wait_until
+from tests.sandbox.secrets import SECRETS
 
 PROJECT = Path(__file__).resolve().parents[2]
 MANAGER = "io.dockermgr.DockerApplicationManager"
@@ -57,12 +59,14 @@ class Harness:
 
     def environment(self, **more: str) -> dict[str, str]:
         """The manager's environment, with the source tree in place of the built artifact."""
-        return {
+        variables = {
             **self.core.environment(MANAGER),
             "PYTHONPATH": str(PROJECT / "src"),
             "DOCKERMGR_HOME": str(self.home),
             **more,
         }
+        SECRETS.add("the SVCUID in the environment", variables["SVCUID"])
+        return variables
 
     def run(self, *arguments: str, **environment: str) -> Finished:
         """Runs a command to its end."""
@@ -75,6 +79,8 @@ class Harness:
             timeout=COMMAND_TIMEOUT_SECONDS,
             check=False,
         )
+        for place, text in (("output", done.stdout), ("complaints", done.stderr)):
+            SECRETS.look(f"the {place} of dockermgr {arguments[0]}", text)
         return Finished(done.returncode, done.stdout, done.stderr)
 
     def process(self, *arguments: str, **environment: str) -> Process:
@@ -104,6 +110,17 @@ class Harness:
     def messages(self, topic: str) -> list[dict[str, Any]]:
         """What the manager has published on a topic so far."""
         return [message.json() for message in self.ipc.published if message.topic == topic]
+
+    def wait_for_word(self) -> None:
+        """Returns when the service has left word, for `dockermgr status`, of all it has published."""
+        newest = self.messages(STATUS_TOPIC)[-1:] + self.messages(IMAGE_TOPIC)[-1:]
+
+        def is_left() -> bool:
+            word = snapshot.read_snapshot(self.home)
+            said = (word.summary, *word.images) if word is not None else ()
+            return all(message in said for message in newest)
+
+        wait_until(is_left, "the word that the service leaves")
 
     def wait_for_image(self, image: str, state: str, *, count: int = 1) -> dict[str, Any]:
         """The `count`-th message that says this of the image, waiting for it."""

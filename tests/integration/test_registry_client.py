@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import gc
 import hashlib
 import json
@@ -11,16 +12,20 @@ import socket
 import ssl
 import subprocess
 import time
+import traceback
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from dockermgr.cancellation import Cancellation
 from dockermgr.credentials import Credential
-from dockermgr.manifest import ManifestUnavailable
-from dockermgr.registry_transport import Transport
+from dockermgr.manifest import ManifestUnavailable, fetch_manifest
+from dockermgr.reference import parse_reference
+from dockermgr.registry import classify
+from dockermgr.registry_transport import trust
 from tests.integration.manifests import (
     BODY,
     OCI_LIST,
@@ -160,22 +165,54 @@ def test_a_registry_elsewhere_may_not(trusted: Device) -> None:
         assert server.asked == []
 
 
+@pytest.mark.parametrize("tls", [True, False], ids=["unknown authority", "no TLS"])
+def test_an_insecure_registry_is_asked_as_it_is(trusted: Device, tmp_path: Path, tls: bool) -> None:
+    stranger = CertificateAuthority(tmp_path).issue([SCRIPTED_HOST], [REGISTRY_ADDRESS])
+    reference = parse_reference(f"{REGISTRY_ADDRESS}:5000/app:1")
+    insecure = replace(classify(reference.registry), insecure=True)
+
+    def registry(asked: Asked) -> Reply:
+        signed_in = asked.authorization or not asked.path.endswith("/1")
+        return Reply(200, BODY) if signed_in else Reply(401, b"", {"WWW-Authenticate": "Basic"})
+
+    server = ScriptedServer(registry)
+    with server.running(REGISTRY_ADDRESS, 5000, stranger if tls else None):
+        assert sizes(fetch_manifest(reference, insecure, CREDENTIAL, "linux/amd64")) == (5,)
+
+
+def test_passwords_of_netrc_are_left_alone(
+    trusted: Device, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login robot password netrc-password\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+
+    with scripted(trusted, lambda _: Reply(200, BODY)) as server:
+        fetch(f"{SCRIPTED_HOST}/app:1")
+
+    assert [each.authorization for each in server.asked] == [""]
+
+
 def test_nothing_of_it_stays_in_memory(trusted: Device, monkeypatch: pytest.MonkeyPatch) -> None:
     """Contexts can hold a whole bundle of authorities, and the collector of circles comes rarely."""
-    made: list[weakref.ref[Transport]] = []
+    made: list[weakref.ref[ssl.SSLContext]] = []
 
-    class Watched(Transport):
-        def __init__(self, context: ssl.SSLContext, timeout_seconds: float) -> None:
-            super().__init__(context, timeout_seconds)
-            made.append(weakref.ref(self))
+    def watched(registry: str, *, insecure: bool = False) -> ssl.SSLContext:
+        context = trust(registry, insecure=insecure)
+        made.append(weakref.ref(context))
+        return context
 
-    monkeypatch.setattr("dockermgr.registry_client.Transport", Watched)
+    monkeypatch.setattr("dockermgr.registry_client.trust", watched)
     gc.disable()
     try:
         with scripted(trusted, lambda _: Reply(200, BODY)):
             fetch(f"{SCRIPTED_HOST}/app:1")
-        (transport,) = made
-        wait_until(lambda: transport() is None, "the end of its timer's thread")
+        with scripted(trusted, lambda _: Reply(401)), contextlib.suppress(ManifestUnavailable):
+            fetch(f"{SCRIPTED_HOST}/app:1")
+        with contextlib.suppress(ManifestUnavailable):
+            fetch(f"{REGISTRY_ADDRESS}:5000/app:1")
+        assert len(made) == 3
+        wait_until(lambda: [context() for context in made] == [None] * 3, "contexts to be freed")
     finally:
         gc.enable()
 
@@ -195,8 +232,8 @@ def test_the_way_leads_through_the_proxy_unless_excepted(
         assert sizes(fetch(pushed.reference)) == pushed.layer_sizes
 
     (head,) = seen
-    assert head.startswith(b"CONNECT public.ecr.aws:443 HTTP/1.1\r\nHost: public.ecr.aws:443\r\n")
-    assert b"Basic " + base64.b64encode(b"us@er:pass") in head
+    assert head.startswith(b"CONNECT public.ecr.aws:443 HTTP/1.")
+    assert b"Proxy-Authorization: Basic " + base64.b64encode(b"us@er:pass") in head
 
 
 @pytest.mark.parametrize(
@@ -219,9 +256,22 @@ def test_a_proxy_that_refuses_makes_it_unavailable(
         client.sendall(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
 
     with RawServer(refuse).running("127.0.0.1") as port:
-        monkeypatch.setenv("HTTPS_PROXY", f"127.0.0.1:{port}")
-        with pytest.raises(ManifestUnavailable, match="the proxy answered HTTP 407"):
+        monkeypatch.setenv("HTTPS_PROXY", f"user:proxy-password@127.0.0.1:{port}")
+        with pytest.raises(ManifestUnavailable, match="the proxy answered HTTP 407") as caught:
             fetch("public.ecr.aws/team/app:1")
+
+    told = "".join(traceback.format_exception(caught.value))
+    assert "proxy-password" not in told
+    assert caught.value.__context__ is None  # the library's error has all of the URL
+
+
+def test_a_proxy_without_an_end_is_given_up_in_time(
+    trusted: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with RawServer(_dripping).running("127.0.0.1") as port:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
+        with pytest.raises(ManifestUnavailable, match=r"no answer within 0\.5 s"):
+            fetch("public.ecr.aws/team/app:1", timeout_seconds=0.5)
 
 
 def test_certificates_are_verified_for_the_host_that_was_meant(trusted: Device) -> None:
@@ -237,6 +287,9 @@ def test_without_an_own_file_the_folder_of_the_system_is_trusted(
     pushed = push_image(trusted.public, "team/app", "1")
     monkeypatch.delenv("SSL_CERT_FILE")
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    # What requests would trust by itself.
+    monkeypatch.setattr("requests.adapters.DEFAULT_CA_BUNDLE_PATH", str(trusted.authority.bundle))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(trusted.authority.bundle))
     CertificateAuthority(tmp_path / "stranger")
     with pytest.raises(ManifestUnavailable, match="certificate is not trusted"):
         fetch(pushed.reference)

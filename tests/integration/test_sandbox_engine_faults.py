@@ -1,4 +1,4 @@
-"""What a real engine, Docker 20.10, says of each fault: its texts are what `classify.py` reads."""
+"""What a real engine says of each fault: its texts are what `classify.py` reads."""
 
 from __future__ import annotations
 
@@ -12,6 +12,16 @@ from pathlib import Path
 import docker
 import pytest
 
+from tests.integration.engine_texts import (
+    DISK_FULL,
+    FAULTS,
+    MEDIA_TYPE,
+    ON_CERTIFICATE,
+    ON_LOGIN,
+    ON_REQUEST,
+    OTHER_MANIFEST,
+    SAID,
+)
 from tests.integration.test_sandbox_device import ECR_LOGIN, pull, pull_error
 from tests.integration.test_sandbox_faults import Client
 from tests.sandbox import images
@@ -19,6 +29,7 @@ from tests.sandbox.aws import ECR_PASSWORD, ECR_USER
 from tests.sandbox.certificates import Certificate
 from tests.sandbox.device import ECR_HOST, Device
 from tests.sandbox.engine import Engine
+from tests.sandbox.engines import Variant
 from tests.sandbox.faults import answers, certificates
 from tests.sandbox.faults.link import Break, Kind
 from tests.sandbox.faults.rules import BLOBS, MANIFESTS, PING, Fault
@@ -32,93 +43,6 @@ IMPATIENT = {
     "max-concurrent-downloads": 50,
 }
 """dockerd tries each layer twice then, 5 s apart."""
-MEDIA_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
-MANIFEST, LAYER, CONFIG = "manifests/", "blobs/(?!{config})", "blobs/{config}"
-UNKNOWN = (
-    r"pull access denied for \S+, repository does not exist or may require 'docker login': denied: "
-)
-OF_CONFIG = "error pulling image configuration: "
-EXPIRED = "Your authorization token has expired. Reauthenticate and try again."
-SAID_BY_AN_ENGINE: dict[str, tuple[str, Fault, str]] = {
-    "manifest-500": (
-        MANIFEST,
-        Fault(answer=answers.server_error(500)),
-        "received unexpected HTTP status: 500 Internal Server Error",
-    ),
-    "manifest-limit": (
-        MANIFEST,
-        Fault(answer=answers.too_many_requests(answers.GITHUB_LIMIT)),
-        "toomanyrequests: retry-after: 718µs, allowed: 44000/minute",
-    ),
-    "manifest-login": (
-        MANIFEST,
-        Fault(answer=answers.unauthorized(ECR_HOST)),
-        "unauthorized: authentication required",
-    ),
-    "manifest-denied": (
-        MANIFEST,
-        Fault(answer=answers.denied_by_iam("app")),
-        rf"{UNKNOWN}User: \S+ is not authorized to perform: ecr:BatchGetImage on resource: .+",
-    ),
-    "manifest-expired": (MANIFEST, Fault(answer=answers.token_expired()), UNKNOWN + EXPIRED),
-    "get-expired": (
-        MANIFEST,
-        Fault(answer=answers.token_expired(), method="GET"),
-        f"error after falling back to get manifest by tag: denied: {EXPIRED}",
-    ),
-    "manifest-portal": (
-        MANIFEST,
-        Fault(answer=answers.captive_portal()),
-        "error unmarshalling content: invalid character '<' looking for beginning of value",
-    ),
-    "manifest-replaced": (
-        MANIFEST,
-        Fault(answer=answers.manifest(b"{}", MEDIA_TYPE), method="GET"),
-        re.escape(f"mediaType in manifest should be '{MEDIA_TYPE}' not ''"),
-    ),
-    "manifest-dropped": (MANIFEST, Fault(drop=True), r'Head "\S+/manifests/1": EOF'),
-    "layer-503": (
-        LAYER,
-        Fault(answer=answers.server_error(503, retry_after="9")),
-        "received unexpected HTTP status: 503 Service Unavailable",
-    ),
-    "layer-limit": (
-        LAYER,
-        Fault(answer=answers.too_many_requests()),
-        f"toomanyrequests: {answers.HUB_LIMIT}",
-    ),
-    "layer-expired": (LAYER, Fault(answer=answers.token_expired()), UNKNOWN + EXPIRED),
-    "layer-corrupt": (
-        LAYER,
-        Fault(corrupt=True),
-        r"filesystem layer verification failed for digest sha256:\w+",
-    ),
-    "layer-truncated": (LAYER, Fault(truncate_after_bytes=1000), "unexpected EOF"),
-    "layer-dropped": (LAYER, Fault(drop=True), "EOF"),
-    "layer-s3-expired": (
-        LAYER,
-        Fault(answer=answers.s3_request_expired()),
-        "error parsing HTTP 403 response body: invalid character '<' .+Request has expired.+",
-    ),
-    "config-503": (
-        CONFIG,
-        Fault(answer=answers.s3_slow_down()),
-        (
-            f"{OF_CONFIG}download failed after attempts=6: "
-            "received unexpected HTTP status: 503 Service Unavailable"
-        ),
-    ),
-    "config-expired": (
-        CONFIG,
-        Fault(answer=answers.token_expired()),
-        f"{OF_CONFIG}download failed after attempts=1: denied: {EXPIRED}",
-    ),
-    "config-corrupt": (
-        CONFIG,
-        Fault(corrupt=True),
-        rf"{OF_CONFIG}image config verification failed for digest sha256:\w+",
-    ),
-}
 
 
 def push(device: Device, repository: str, size_bytes: int = MIB) -> images.PushedImage:
@@ -142,7 +66,7 @@ def login_error(engine: Engine) -> str:
 def test_an_engine_on_broken_connections(fresh_device: Device) -> None:
     image = push(fresh_device, "app")
     proxy = fresh_device.put_between(fresh_device.ecr)
-    ping = f'Get "https://{ECR_HOST}/v2/": '
+    pulling, login = ON_REQUEST[fresh_device.variant], ON_LOGIN[fresh_device.variant]
     for broken, text in {
         Break(Kind.RESET): r"read tcp \S+->\S+:443: read: connection reset by peer",
         Break(Kind.CUT): "EOF",
@@ -154,13 +78,13 @@ def test_an_engine_on_broken_connections(fresh_device: Device) -> None:
     }.items():
         proxy.inject(broken)
         assert re.fullmatch(
-            ping + text, pull_error(fresh_device.engine, image.reference, ECR_LOGIN)
+            pulling + text, pull_error(fresh_device.engine, image.reference, ECR_LOGIN)
         )
-        assert re.fullmatch(ping + text, login_error(fresh_device.engine))
+        assert re.fullmatch(login + text, login_error(fresh_device.engine))
         proxy.mend()
     proxy.refuse()
-    refused = f"{ping}dial tcp {proxy.address}:443: connect: connection refused"
-    assert pull_error(fresh_device.engine, image.reference, ECR_LOGIN) == refused
+    refused = f"{pulling}dial tcp {proxy.address}:443: connect: connection refused"
+    assert re.fullmatch(refused, pull_error(fresh_device.engine, image.reference, ECR_LOGIN))
     proxy.mend()
     pull(fresh_device.engine, image.reference, ECR_LOGIN)
 
@@ -171,8 +95,9 @@ def test_an_engine_in_a_black_hole_gives_up_by_itself(fresh_device: Device) -> N
     with ThreadPoolExecutor() as threads:
         login = threads.submit(login_error, fresh_device.engine)
         error = pull_error(fresh_device.engine, image.reference, ECR_LOGIN)
-        assert error == login.result()
-    assert error.endswith('/v2/": net/http: TLS handshake timeout')
+    text = "net/http: TLS handshake timeout"
+    assert re.fullmatch(ON_REQUEST[fresh_device.variant] + text, error)
+    assert re.fullmatch(ON_LOGIN[fresh_device.variant] + text, login.result())
 
 
 def test_an_engine_waits_for_a_stalled_layer_for_ever(fresh_device: Device) -> None:
@@ -187,6 +112,7 @@ def test_an_engine_waits_for_a_stalled_layer_for_ever(fresh_device: Device) -> N
         pulled.result()
 
 
+@pytest.mark.not_on("podman", reason="It never goes on with a layer that was cut off")
 def test_an_engine_resumes_a_layer(fresh_device: Device) -> None:
     lost, resumed = push(fresh_device, "lost"), images.push_image(fresh_device.public, "resumed")
     fresh_device.put_between(fresh_device.ecr).inject(Break(Kind.RESET, after_bytes=500_000))
@@ -198,7 +124,7 @@ def test_an_engine_resumes_a_layer(fresh_device: Device) -> None:
         error = threads.submit(pull_error, engine, lost.reference, ECR_LOGIN)
         pull(engine, resumed.reference)
         text = error.result()
-    assert re.fullmatch(r"read tcp \S+->\S+:443: read: connection reset by peer", text)
+    assert re.search(r"read tcp \S+->\S+:443: read: connection reset by peer$", text)
     assert once.struck == 1
     assert 206 in [r.status for r in fresh_device.public.requests()]
 
@@ -232,12 +158,11 @@ def test_an_engine_and_certificates(
     proxy = fresh_device.put_https_between(fresh_device.ecr)
     good, proxy.certificate = proxy.certificate, issue(fresh_device, proxy.names)
 
-    for error in (
-        pull_error(fresh_device.engine, image.reference, ECR_LOGIN),
-        login_error(fresh_device.engine),
-    ):
-        assert re.fullmatch(f'Get "https://{ECR_HOST}/v2/": x509: {text}', error)
-    wait_until(lambda: proxy.refused_handshakes == 2, "the server knows of it")
+    pulling, login = ON_REQUEST[fresh_device.variant], ON_LOGIN[fresh_device.variant]
+    text = ON_CERTIFICATE[fresh_device.variant] + text
+    assert re.fullmatch(pulling + text, pull_error(fresh_device.engine, image.reference, ECR_LOGIN))
+    assert re.fullmatch(login + text, login_error(fresh_device.engine))
+    wait_until(lambda: proxy.refused_handshakes >= 2, "the server knows of it")
     proxy.certificate = good
     pull(fresh_device.engine, image.reference, ECR_LOGIN)
     # The registry's own files were not written over.
@@ -247,6 +172,8 @@ def test_an_engine_and_certificates(
     assert fresh_device.ecr.http("GET", "/v2/")[0].status == 200
 
 
+@pytest.mark.not_on("docker26", reason="It asks for the manifest at once, without that request")
+@pytest.mark.not_on("podman", reason="It says what is wrong with the first request")
 def test_an_engine_hides_what_is_wrong_with_the_first_request(fresh_device: Device) -> None:
     image = push(fresh_device, "app")
     proxy = fresh_device.put_https_between(fresh_device.ecr)
@@ -267,8 +194,10 @@ def test_an_engine_hides_what_is_wrong_with_the_first_request(fresh_device: Devi
 
 def test_an_engine_on_answers_of_all_kinds(fresh_device: Device) -> None:
     proxy = fresh_device.put_https_between(fresh_device.ecr)
-    pushed = {name: push(fresh_device, name, 10_000) for name in SAID_BY_AN_ENGINE}
-    for name, (part, fault, _) in SAID_BY_AN_ENGINE.items():
+    texts = SAID[fresh_device.variant]
+    pushed = {name: push(fresh_device, name, 10_000) for name in texts}
+    for name in texts:
+        part, fault = FAULTS[name]
         path = f"/v2/{name}/{part.format(config=pushed[name].config_digest)}"
         proxy.inject(dataclasses.replace(fault, path=path, times=math.inf))
     engine = start_impatient_engine(fresh_device)
@@ -281,24 +210,33 @@ def test_an_engine_on_answers_of_all_kinds(fresh_device: Device) -> None:
         }
         errors = {name: error.result() for name, error in said.items()}
 
-    for name, (_, _, text) in SAID_BY_AN_ENGINE.items():
+    for name, text in texts.items():
         assert re.fullmatch(text, errors[name]), f"{name}: {errors[name]}"
     proxy.mend()
+    if fresh_device.variant is Variant.DOCKER26:  # which goes on with what is damaged
+        engine.restart()
     pull(engine, pushed["layer-corrupt"].reference, ECR_LOGIN)
 
 
 def test_an_engine_verifies_a_manifest_by_digest_only(fresh_device: Device) -> None:
-    image = push(fresh_device, "app")
+    # One of its own: containerd's store never lets go of a manifest that was too long.
+    image = push(fresh_device, "replaced")
     _, manifest = fresh_device.ecr.http(
-        "GET", "/v2/app/manifests/1", headers={"Accept": MEDIA_TYPE}
+        "GET", "/v2/replaced/manifests/1", headers={"Accept": MEDIA_TYPE}
     )
     changed = answers.manifest(manifest + b" ", MEDIA_TYPE)
     fresh_device.put_https_between(fresh_device.ecr).inject(
         Fault(MANIFESTS, method="GET", answer=changed, times=math.inf)
     )
     error = pull_error(fresh_device.engine, image.digest_reference, ECR_LOGIN)
-    assert error == f"manifest verification failed for digest {image.manifest_digest}"
-    pull(fresh_device.engine, image.reference, ECR_LOGIN)
+    assert re.fullmatch(OTHER_MANIFEST[fresh_device.variant], error)
+    if fresh_device.variant is Variant.DOCKER26:  # which goes by the digest that HEAD said
+        assert re.fullmatch(
+            OTHER_MANIFEST[fresh_device.variant],
+            pull_error(fresh_device.engine, image.reference, ECR_LOGIN),
+        )
+    else:
+        pull(fresh_device.engine, image.reference, ECR_LOGIN)
 
 
 def test_an_engine_follows_to_s3(fresh_device: Device) -> None:
@@ -308,6 +246,9 @@ def test_an_engine_follows_to_s3(fresh_device: Device) -> None:
     once = Fault(BLOBS, host=proxy.blob_host, truncate_after_bytes=2000, skip=1)
     proxy.inject(once)
 
+    if fresh_device.variant is Variant.PODMAN:  # which resumes nothing
+        error = pull_error(fresh_device.engine, image.reference, ECR_LOGIN)
+        assert error.endswith("unexpected EOF")
     pull(fresh_device.engine, image.reference, ECR_LOGIN)
 
     told = [r for r in proxy.requests(BLOBS) if r.host == ECR_HOST]
@@ -327,16 +268,20 @@ def test_an_engine_on_a_small_disk(fresh_device: Device) -> None:
     fits, unpacked, loaded = (push(fresh_device, f"app-{n}", n * MIB) for n in (2, 9, 20))
     engine.wait_ready()
 
-    # Too large with the archive still there; and too large as an archive already.
-    assert re.fullmatch(
-        r"failed to register layer: Error processing tar file\(exit status 1\): "
-        r"write /data-app-9: no space left on device",
-        pull_error(engine, unpacked.reference, ECR_LOGIN),
-    )
-    assert re.fullmatch(
-        r"write \S+/tmp/GetImageBlob\d+: no space left on device",
-        pull_error(engine, loaded.reference, ECR_LOGIN),
-    )
+    if fresh_device.variant is not Variant.PODMAN:  # which has the archives in /var/tmp
+        # Too large with the archive still there; and too large as an archive already.
+        assert re.fullmatch(
+            DISK_FULL[fresh_device.variant], pull_error(engine, unpacked.reference, ECR_LOGIN)
+        )
+        assert re.search(
+            r"write \S+(/tmp/GetImageBlob\d+|/ingest/\w+/\w+): no space left on device",
+            pull_error(engine, loaded.reference, ECR_LOGIN),
+        )
+    else:
+        error = pull_error(engine, loaded.reference, ECR_LOGIN)
+        assert re.fullmatch(DISK_FULL[Variant.PODMAN], error)
+    if fresh_device.variant is Variant.DOCKER26:  # which keeps the pieces until it tidies up
+        engine.restart()
     pull(engine, fits.reference, ECR_LOGIN)
     fresh_device.reset()
     assert not Path(str(engine.config["data-root"])).exists()

@@ -281,6 +281,16 @@ def test_bodies_are_damaged(fresh_device: Device, https: HttpsProxy, digest: str
     assert [r.status for r in https.requests()] == [200, 200, 0, 200]
 
 
+def test_a_body_that_lacks_no_more_than_its_end_is_cut_all_the_same(
+    fresh_device: Device, https: HttpsProxy, digest: str
+) -> None:
+    https.inject(Fault(BLOBS, truncate_after_bytes=len(BLOB) - 1))
+
+    with pytest.raises(BROKEN) as cut:
+        get(fresh_device, f"/v2/app/blobs/{digest}")
+    assert not isinstance(cut.value, TimeoutError)
+
+
 def test_answers_come_late(fresh_device: Device, https: HttpsProxy) -> None:
     https.inject(Fault(PING, delay_seconds=math.inf))
     with Client(fresh_device) as held, ThreadPoolExecutor(1) as thread:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -185,7 +186,9 @@ def test_a_stopped_engine_keeps_its_images(fresh_device: Device) -> None:
     engine.wait_ready()
     with engine.client() as client:
         assert len(client.images.list()) == 1
-        assert [each.status for each in client.containers.list(all=True)] == ["exited"]
+        (container,) = client.containers.list(all=True)
+        # Podman's word for what a boot finds.
+        assert container.status in {"exited", "created"}
     engine.stop()
     assert not engine.socket.exists()
     assert cgroups(os.getpid()) == []
@@ -220,11 +223,13 @@ def test_engines_run_side_by_side(fresh_device: Device) -> None:
     assert not second.answers()
 
 
+@pytest.mark.not_on("podman", reason="It starts without any network, wherever it is")
 def test_an_engine_without_networks(fresh_device: Device) -> None:
     path = fresh_device.folder / "no-iptables"
     path.mkdir(exist_ok=True)
-    for program in ("dockerd", "containerd", "containerd-shim-runc-v2", "runc"):
-        (path / program).symlink_to(output("which", program).strip())
+    programs = fresh_device.engine.process.environment["PATH"]
+    for program in ("dockerd", "docker-proxy", "containerd", "containerd-shim-runc-v2", "runc"):
+        (path / program).symlink_to(str(shutil.which(program, path=programs)))
     engine = fresh_device.start_engine(
         "poor", program=str(path / "dockerd"), environment={"PATH": f"{path}:/bin"}
     )
@@ -233,7 +238,7 @@ def test_an_engine_without_networks(fresh_device: Device) -> None:
 
 
 def test_an_engine_that_cannot_start_says_why(fresh_device: Device) -> None:
-    engine = fresh_device.start_engine("broken", config={"storage-driver": "none-such"})
+    engine = fresh_device.start_engine("broken", config={"data-root": "/proc/none-such"})
     with pytest.raises(SandboxError, match=r"(?s)engine broken ended.*none-such"):
         engine.wait_ready()
 

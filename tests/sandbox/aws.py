@@ -21,6 +21,7 @@ from typing import Any
 import boto3
 
 from tests.sandbox.processes import Process
+from tests.sandbox.secrets import SECRETS
 
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
@@ -48,6 +49,8 @@ class Call:
     access_key: str
     method: str
     path: str
+    range: str = ""
+    """The header of this name: downloads resume with it."""
     time: float = field(default_factory=time.time)
 
 
@@ -55,7 +58,7 @@ class Call:
 class Fault:
     """What the next `times` calls of an action get in place of moto's answer.
 
-    Without `status` it is only a delay before that answer.
+    Without `status` it is only a delay before that answer, or breaks it off.
     """
 
     action: str
@@ -67,6 +70,10 @@ class Fault:
     """How many calls it is for; `math.inf` for all."""
     service: str = ""
     """Of this service only, by its signing name; empty for any."""
+    truncate_after_bytes: int | None = None
+    """The connection ends within the body, whose announced length is the whole one."""
+    stall_seconds: float = 0.0
+    """How long it stays open and silent before that."""
 
 
 class Aws:
@@ -190,7 +197,7 @@ class _Handler(BaseHTTPRequestHandler):
         if call.service == "ecr-public" and call.action == "GetAuthorizationToken":
             self._answer(200, {"Content-Type": "application/x-amz-json-1.1"}, _public_token())
             return
-        self._forward(body)
+        self._forward(body, fault or Fault(""))
 
     # The names by which http.server looks up its handlers.
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _handle  # noqa: N815
@@ -217,9 +224,11 @@ class _Handler(BaseHTTPRequestHandler):
             access_key=scope["key"] if scope else "",
             method=self.command,
             path=self.path,
+            range=self.headers.get("Range", ""),
         )
 
     def _answer(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        SECRETS.add_ecr_tokens(body)
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
@@ -227,7 +236,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def _forward(self, body: bytes) -> None:
+    def _forward(self, body: bytes, fault: Fault) -> None:
         self.server.aws.wait_ready()
         sent = {k: v for k, v in self.headers.items() if k.lower() not in _HOP_BY_HOP}
         sent["Content-Length"] = str(len(body))
@@ -244,8 +253,16 @@ class _Handler(BaseHTTPRequestHandler):
                 self.close_connection = True
                 self.send_header("Connection", "close")
             self.end_headers()
+            left = fault.truncate_after_bytes
             while chunk := response.read(_CHUNK_BYTES):
+                SECRETS.add_ecr_tokens(chunk)
+                if left is not None:
+                    chunk, left = chunk[:left], left - len(chunk)
                 self.wfile.write(chunk)
+                if left is not None and left < 0:
+                    time.sleep(fault.stall_seconds)
+                    self.close_connection = True
+                    return
 
 
 def _public_token() -> bytes:

@@ -23,6 +23,7 @@ from tests.sandbox.device import Device
 from tests.sandbox.ipc import Component, Dialect, IpcServer
 from tests.sandbox.nucleus.rules import as_lite_recipe_configuration, merge_configuration
 from tests.sandbox.processes import Process, SandboxError
+from tests.sandbox.secrets import SECRETS
 from tests.sandbox.tes import TesServer
 
 TES = "aws.greengrass.TokenExchangeService"
@@ -40,7 +41,10 @@ class InstalledComponent:
 
 
 class Core:
-    """A nucleus of one dialect on the device. A context manager."""
+    """A nucleus of one dialect on the device. A context manager.
+
+    At its end all that its components wrote and said is looked at for secrets.
+    """
 
     def __init__(
         self, device: Device, dialect: Dialect, *, secrets: Mapping[str, str | bytes] | None = None
@@ -49,6 +53,8 @@ class Core:
         self.dialect = dialect
         self.root = device.folder / f"greengrass-{dialect.value}"
         self.ipc = IpcServer(self.root / "ipc.socket", dialect, secrets=secrets)
+        for text in (secrets or {}).values():
+            SECRETS.add_document("a Secrets Manager secret", text)
         self.tes = TesServer(dialect, ())
         self._uses_tes: set[str] = set()
         self._parts = contextlib.ExitStack()
@@ -61,6 +67,9 @@ class Core:
         return self
 
     def __exit__(self, *_: object) -> None:
+        SECRETS.look_at_files(self.root)
+        SECRETS.look_at_files(self.device.folder / "home")
+        self.ipc.look_for_secrets()
         self._parts.close()
 
     def add_component(

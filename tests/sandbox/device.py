@@ -86,7 +86,7 @@ class Device:
         self._parts.callback(self.dns.close)
         self.dns.start()
         # All are started before any is waited for.
-        self.engine = self.start_engine(variant=self.variant)
+        self.engine = self.start_engine()
         self.aws = Aws(self.folder / "aws")
         self._parts.callback(self.aws.close)
         self.aws.start()
@@ -203,27 +203,25 @@ class Device:
         size_mib: int,
         name: str = "small",
         *,
-        variant: Variant = Variant.DOCKER,
         config: Mapping[str, object] | None = None,
     ) -> Engine:
         """One more engine, whose disk has so many MiB, until the next `reset`; without a bridge."""
         disk = self._extras.enter_context(small_disk(self.folder / f"disk-{name}", size_mib))
         alone = {"data-root": str(disk), "bridge": "none", "iptables": False}
-        return self.start_engine(name, variant=variant, config={**alone, **(config or {})})
+        return self.start_engine(name, config={**alone, **(config or {})})
 
     def start_engine(
         self,
         name: str = "docker",
         *,
-        variant: Variant = Variant.DOCKER,
         program: str = "dockerd",
         config: Mapping[str, object] | None = None,
         flags: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
     ) -> Engine:
-        """One more engine, until the next `reset`; it trusts the sandbox's authority."""
+        """One more engine of the same kind, until the next `reset`; it trusts the sandbox's authority."""
         folder = self.folder / f"engine-{name}"
-        engine = variant.make(
+        engine = self.variant.make(
             folder,
             name=name,
             program=program,
@@ -263,6 +261,8 @@ class Device:
             registry.start()
         self.ecr.credentials = Credentials(ECR_USER, ECR_PASSWORD)
         self.engine.resume()
+        if self.engine.lost_bridge():
+            self.engine.stop()
         self.engine.start()
         self.wait_ready()
         self.engine.remove_images()

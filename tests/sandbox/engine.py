@@ -16,6 +16,7 @@ from tests.sandbox import box
 from tests.sandbox.processes import Process, SandboxError, child_of, send
 
 _RUN = Path("/run")
+_DEFAULT_BRIDGE = "docker0"
 _NO_NETWORK = "Error initializing network controller"
 """What dockerd says when the kernel has no bridges or no NAT."""
 
@@ -121,6 +122,11 @@ class Engine:
                 return b" 200 " in connection.recv(1024)
             except OSError:
                 return False
+
+    def lost_bridge(self) -> bool:
+        """Whether another engine, that has none, took its default bridge away at its start."""
+        own = self.bridge and self.config.get("bridge") is None
+        return own and _DEFAULT_BRIDGE not in {name for _, name in socket.if_nameindex()}
 
     def stop(self) -> None:
         """SIGTERM, as `systemctl stop docker`: containers are stopped in order."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import json
+import subprocess
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from pathlib import Path
@@ -46,10 +47,8 @@ class Variant(str, Enum):
         """The engine, not started yet. Of dockerd's settings, Podman takes `data-root` only."""
         if self is Variant.PODMAN:
             return Podman(folder, name=name, config=config, environment=environment)
-        if self is Variant.DOCKER26:
-            config = {"features": {"containerd-snapshotter": True}, **config}
-            environment = {"PATH": docker_26_path(), **environment}
-        return Engine(
+        kind = Docker26 if self is Variant.DOCKER26 else Engine
+        return kind(
             folder, name=name, program=program, config=config, flags=flags, environment=environment
         )
 
@@ -62,6 +61,47 @@ def docker_26_path() -> str:
     if not (_DOCKER_26 / "usr" / "sbin" / "dockerd").exists():
         raise SandboxError("The sandbox needs Docker 26.1: run `sh tools/engines.sh docker26`.")
     return f"{_DOCKER_26 / 'usr' / 'sbin'}:{_DOCKER_26 / 'usr' / 'bin'}:{SYSTEM_PATH}"
+
+
+class Docker26(Engine):
+    """A dockerd that keeps images in the store of its own containerd."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        name: str,
+        program: str,
+        config: Mapping[str, object],
+        flags: Sequence[str],
+        environment: Mapping[str, str],
+    ) -> None:
+        super().__init__(
+            folder,
+            name=name,
+            program=program,
+            config={"features": {"containerd-snapshotter": True}, **config},
+            flags=flags,
+            environment={"PATH": docker_26_path(), **environment},
+        )
+
+    def remove_images(self) -> None:
+        """Removes all containers and all images, also what pulls left that failed or were cut off."""
+        super().remove_images()
+        # The store would keep that for a day, or until it tidies up, to go on with it.
+        if leases := self._ctr("leases", "list", "--quiet").split():
+            self._ctr("leases", "delete", *leases)
+        self._ctr("content", "prune", "references")
+
+    def _ctr(self, *arguments: str) -> str:
+        address = str(self._run_folder / "containerd" / "containerd.sock")
+        return subprocess.run(
+            ["ctr", "--address", address, "--namespace", "moby", *arguments],
+            env={"PATH": docker_26_path()},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
 
 
 class Podman(Engine):
@@ -140,6 +180,10 @@ class Podman(Engine):
         others = [*_CGROUPS.glob(f"{_CGROUP_PARENT}/*"), *_CGROUPS.glob(f"*/{_CGROUP_PARENT}/*")]
         if not any(entry.name.startswith("libpod") for entry in others):
             box.remove_cgroups(f"/{_CGROUP_PARENT}")
+
+    def lost_bridge(self) -> bool:
+        """Never: it makes its bridge with the first container that needs one."""
+        return False
 
     def tags(self) -> set[str]:
         """The names of all its images, as Docker writes them; Podman itself writes them out."""

@@ -13,6 +13,7 @@ What the operations do is in `nucleus/`, the framing in `eventstream.py`.
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ from tests.sandbox.nucleus.records import (
     Timeline,
 )
 from tests.sandbox.nucleus.rules import as_lite_recipe_configuration
+from tests.sandbox.secrets import SECRETS
 
 __all__ = [
     "Call",
@@ -205,6 +207,19 @@ class IpcServer:
         """The components with a connection now, once for each connection."""
         with self._lock:
             return sorted(item.component.name for item in self._connections if item.component)
+
+    def look_for_secrets(self) -> None:
+        """Has all requests looked at, also refused ones, and the bytes of messages."""
+        said: dict[str, list[bytes]] = {}
+        for call in self.calls:
+            content = json.dumps(call.request, default=repr).encode()
+            said.setdefault(f"a request: {call.operation}", []).append(content)
+        for message in self.published:
+            if isinstance(message.payload, bytes):
+                place = f"a {message.destination} message"
+                said.setdefault(place, []).append(message.payload)
+        for place, contents in said.items():
+            SECRETS.look(place, b"\n".join(contents))
 
     def wait_for(
         self,

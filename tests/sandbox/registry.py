@@ -18,6 +18,7 @@ import bcrypt
 
 from tests.sandbox.certificates import Certificate
 from tests.sandbox.processes import Process, SandboxError, wait_until
+from tests.sandbox.secrets import SECRETS
 
 PORT = 443
 _BCRYPT_ROUNDS = 4  # the least: the registry checks the password anew with every request
@@ -135,6 +136,7 @@ class Registry:
     def credentials(self, credentials: Credentials) -> None:
         if self._credentials is None:
             raise SandboxError(f"{self.name} was made without a password")
+        SECRETS.add(f"the password of {self.name}", credentials.password, lasting=True)
         self._credentials = credentials
         hashed = bcrypt.hashpw(credentials.password.encode(), bcrypt.gensalt(_BCRYPT_ROUNDS))
         (self._folder / "htpasswd").write_text(f"{credentials.user}:{hashed.decode()}\n")

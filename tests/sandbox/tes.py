@@ -24,6 +24,7 @@ from types import TracebackType
 from urllib.parse import urlsplit
 
 from tests.sandbox.nucleus.model import Dialect
+from tests.sandbox.secrets import SECRETS
 
 CREDENTIALS_PATH = "/2016-11-01/credentialprovider/"
 
@@ -51,12 +52,16 @@ class Credentials:
     @classmethod
     def generate(cls, lifetime: timedelta = _LIFETIME) -> Credentials:
         """New keys of the usual shape, good for `lifetime`."""
-        return cls(
+        made = cls(
             access_key_id="ASIA" + secrets.token_hex(8).upper(),
             secret_access_key=secrets.token_urlsafe(30),
             token=secrets.token_urlsafe(200),
             expires_at=datetime.now(timezone.utc) + lifetime,
         )
+        SECRETS.add("the access key id of TES", made.access_key_id)
+        SECRETS.add("the secret access key of TES", made.secret_access_key)
+        SECRETS.add("the session token of TES", made.token)
+        return made
 
     def as_json(self) -> bytes:
         """The document that TES answers, with a key for each."""

@@ -6,12 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dockermgr.classify import (
-    LONGEST_RETRY_AFTER_SECONDS,
-    from_engine_text,
-    retry_after_seconds,
-)
+from dockermgr.classify import from_engine_text, in_the_registrys_words, of_login
 from dockermgr.errors import DockermgrError, ErrorCode, Retry
+from dockermgr.retry_after import retry_after_seconds
 
 HOST = "123456789012.dkr.ecr.us-east-1.amazonaws.com"
 DIGEST = "sha256:" + "0429401500" * 6 + "abcd"
@@ -94,6 +91,10 @@ LOGIN = [
         " oauth token: unexpected status from GET request to https://auth.example.com/token: 401"
         " Unauthorized"
     ),
+    (
+        f"login attempt to {HOST} failed with status: pinging container registry {HOST}: invalid status"
+        " code from registry 403 (Forbidden)"
+    ),
 ]
 DIGESTS = [
     f"filesystem layer verification failed for digest {DIGEST}",
@@ -102,6 +103,10 @@ DIGESTS = [
         f" {DIGEST}: failed precondition"
     ),
     f"manifest verification failed for digest {DIGEST}",
+    (
+        f'failed commit on ref "manifest-{DIGEST}": commit failed: "manifest-{DIGEST}" failed size'
+        " validation: 445 != 444: failed precondition"
+    ),
 ]
 UNKNOWN_IMAGE = [
     "manifest for nginx:absent not found: manifest unknown: manifest unknown",
@@ -134,11 +139,11 @@ CLOCK = [
 ]
 TLS = [
     f'Get "https://{HOST}/v2/": x509: certificate signed by unknown authority',
-    f'Get "https://{HOST}/v2/": x509: certificate is valid for a.example, not {HOST}',
     f'Get "https://{HOST}/v2/": http: server gave HTTP response to HTTPS client',
     f'Get "https://{HOST}/v2/": tls: first record does not look like a TLS handshake',
 ]
 NETWORK = [
+    f'Get "https://{HOST}/v2/": x509: certificate is valid for a.example, not {HOST}',
     f'Get "https://{HOST}/v2/": dial tcp: lookup {HOST} on 127.0.0.53:53: no such host',
     f'Get "https://{HOST}/v2/": dial tcp 10.0.0.1:443: connect: connection refused',
     f'Get "http://{HOST}/v2/": dial tcp 127.0.0.2:80: connect: connection refused',
@@ -219,7 +224,10 @@ TABLE = [
             False,
         ),
         (
-            ["mediaType in manifest should be 'application/x': unsupported media type"],
+            [
+                "mediaType in manifest should be 'application/x': unsupported media type",
+                'initializing image from source docker://nginx:1: unsupported docker v2s2 media type: ""',
+            ],
             ErrorCode.DOCKER_IMAGE_NOT_VALID,
             Retry.NEVER,
             False,
@@ -273,35 +281,6 @@ def test_the_wait_that_was_asked_for_comes_with_the_error() -> None:
     error = from_engine_text("toomanyrequests: retry-after: 1.5s, allowed: 44000/minute")
     assert error.retry_after_seconds == pytest.approx(1.5)
     assert from_engine_text("anything, Retry-After: 7").retry_after_seconds == pytest.approx(7)
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("toomanyrequests: retry-after: 718µs, allowed: 44000/minute", 718e-6),
-        ("retry-after: 718.272us", 718.272e-6),
-        ("retry-after: 250ms", 0.25),
-        ("retry-after: 12ns", 12e-9),
-        ("retry-after: 30s", 30),
-        ("retry-after: 30 s", 30),
-        ("Retry-After: 30", 30),
-        ("Retry After 30", 30),
-        ('"retry-after":"5"', 5),
-        ("retry-after: 2m", 120),
-        ("retry-after: 1h", 3600),
-        ("retry-after: 0", 0),
-    ],
-)
-def test_waits_are_read(text: str, seconds: float) -> None:
-    assert retry_after_seconds(text) == pytest.approx(seconds)
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "retry later", "retry-after:", "Retry-After: Wed, 21 Oct 2015 07:28:00 GMT", "after 30 s"],
-)
-def test_a_text_without_a_wait(text: str) -> None:
-    assert retry_after_seconds(text) is None
 
 
 @given(st.text(max_size=200), st.one_of(st.none(), st.integers(100, 599)))
@@ -435,18 +414,84 @@ def test_the_signature_of_a_pre_signed_url_is_not_told() -> None:
     assert "deadbeef" not in str(error)
 
 
+LIMITED = from_engine_text(
+    f'failed to resolve reference "{HOST}/app:1": unexpected status from HEAD request to https://{HOST}'
+    "/v2/app/manifests/1: 429 Too Many Requests"
+)
+FORBIDDEN = from_engine_text(
+    f"unexpected status from HEAD request to https://{HOST}/v2/app/manifests/1: 403 Forbidden"
+)
+
+
+@pytest.mark.parametrize("text", [*THROTTLED, *SERVER, *PLATFORM])
+def test_the_registry_is_asked_what_the_engine_leaves_out(text: str) -> None:
+    assert from_engine_text(text).ask_registry is (retry_after_seconds(text) is None)
+
+
+@pytest.mark.parametrize("text", [*DISK, *LOGIN, *NETWORK, *UNKNOWN_IMAGE, *OTHER_TEXT])
+def test_the_registry_is_not_asked_what_it_cannot_know(text: str) -> None:
+    assert not from_engine_text(text).ask_registry
+
+
 @pytest.mark.parametrize(
-    ("text", "seconds"),
+    ("error", "words", "code"),
     [
-        ("retry-after: 718\u03bcs", 718e-6),  # the Greek letter; the other one is U+00B5
-        ("retry after 5 \u017f", 5),  # a letter that is an s without case
-        ("retry-after: 1m30s", 90),
-        ("retry-after: 1h2m3s", 3723),
+        (LIMITED, "toomanyrequests: slow down", ErrorCode.THROTTLING_ERROR),
+        (LIMITED, "something else: of no meaning", ErrorCode.THROTTLING_ERROR),
+        (FORBIDDEN, "denied: requested access is denied", ErrorCode.DOCKER_IMAGE_NOT_VALID),
+        (FORBIDDEN, NOT_AUTHORIZED[1], ErrorCode.DOCKER_PULL_ERROR),
+        (FORBIDDEN, "something else: of no meaning", ErrorCode.DOCKER_LOGIN_ERROR),
     ],
 )
-def test_waits_of_several_units_or_odd_letters_are_read(text: str, seconds: float) -> None:
-    assert retry_after_seconds(text) == pytest.approx(seconds)
+def test_the_registrys_words_count_for_more(
+    error: DockermgrError, words: str, code: ErrorCode
+) -> None:
+    told = in_the_registrys_words(error, words, None)
+    assert told.code is code
+    assert told.message == f"{error.message}; the registry says: {words}"
 
 
-def test_nobody_can_ask_for_a_wait_without_end() -> None:
-    assert retry_after_seconds("retry-after: 1000000h") == LONGEST_RETRY_AFTER_SECONDS
+@pytest.mark.parametrize("words", ["denied: x", "unauthorized: x", "manifest unknown: x"])
+def test_what_time_can_mend_is_not_given_up_for_a_word(words: str) -> None:
+    told = in_the_registrys_words(LIMITED, words, 7)
+    assert (told.code, told.retry) == (ErrorCode.THROTTLING_ERROR, Retry.LIMITED)
+    assert (told.message, told.retry_after_seconds) == (LIMITED.message, 7)
+
+
+def test_the_registrys_wait_is_kept() -> None:
+    assert in_the_registrys_words(LIMITED, "", 7).retry_after_seconds == 7
+    assert in_the_registrys_words(LIMITED, "x: retry-after: 5s", None).retry_after_seconds == 5
+    assert in_the_registrys_words(LIMITED, "x: retry-after: 5s", 7).retry_after_seconds == 7
+    assert in_the_registrys_words(LIMITED, "", None) is LIMITED
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ('Get "https://ghcr.io/v2/": denied: denied', ErrorCode.DOCKER_LOGIN_ERROR),
+        ("dial tcp 10.0.0.1:443: i/o timeout", ErrorCode.NETWORK_ERROR),
+    ],
+)
+def test_denied_in_answer_to_a_login_is_about_no_image(text: str, code: ErrorCode) -> None:
+    error = of_login(from_engine_text(text))
+    assert (error.code, error.credentials_refused) == (
+        code,
+        code is ErrorCode.DOCKER_LOGIN_ERROR,
+    )
+
+
+@pytest.mark.parametrize("tag", ["401", "429", "denied", "throttled"])
+def test_podmans_way_to_write_a_tag_is_no_reason(tag: str) -> None:
+    error = from_engine_text(
+        f"initializing source docker://app:{tag}: reading manifest {tag} in docker.io/library/app:"
+        " manifest unknown: manifest unknown"
+    )
+    assert error.code is ErrorCode.DOCKER_IMAGE_NOT_VALID
+
+
+@pytest.mark.parametrize("host", ["denied", "throttle", "unauthorized"])
+def test_a_host_that_is_one_word_is_no_reason(host: str) -> None:
+    error = from_engine_text(
+        f'Get "https://{host}:5000/v2/": dial tcp: lookup {host} on 10.0.0.1:53: no such host'
+    )
+    assert (error.code, error.unresolved_name) == (ErrorCode.NETWORK_ERROR, True)

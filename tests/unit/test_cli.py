@@ -11,9 +11,9 @@ import sys
 import pytest
 
 from dockermgr import __version__
+from dockermgr.caller import calling_component
 from dockermgr.cli import COMMANDS, main
 from dockermgr.commands import pull
-from dockermgr.fetch import calling_component
 from dockermgr.policy import PullPolicy
 
 
@@ -142,7 +142,7 @@ def test_a_timeout_is_in_seconds(text: str, seconds: float) -> None:
     ("inside", "folder", "component"),
     [(True, "com.example.App", "com.example.App"), (False, "com.example.App", "")],
 )
-def test_the_calling_component_is_known_by_its_work_folder(
+def test_thecalling_component_is_known_by_its_work_folder(
     inside: bool,
     folder: str,
     component: str,

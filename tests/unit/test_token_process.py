@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
 import threading
 from pathlib import Path
@@ -76,6 +77,33 @@ def test_a_real_child_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> N
         TokenProcess().fetch("us-east-1", fips=False)
     assert caught.value.code is ErrorCode.CREDENTIAL_ENDPOINT_AUTH_FAILURE
     assert "aws.greengrass.TokenExchangeService" in caught.value.hint
+
+
+def test_an_endpoint_that_was_away_is_looked_for_without_boto3(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outside_greengrass(monkeypatch)
+    with socket.socket() as closed:  # bound, but nobody listens
+        closed.bind(("127.0.0.1", 0))
+        endpoint = f"http://127.0.0.1:{closed.getsockname()[1]}/"
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.setenv(name, "test")
+        process = TokenProcess()
+        with pytest.raises(DockermgrError) as first:
+            process.fetch("us-east-1", fips=False)
+        (tmp_path / "boto3.py").write_text("raise SystemError('boto3 was started')")
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        with pytest.raises(DockermgrError) as second:
+            process.fetch("us-east-1", fips=False)
+        with pytest.raises(DockermgrError, match="boto3 was started"):
+            process.fetch("eu-west-1", fips=False)
+        monkeypatch.setenv("HTTPS_PROXY", endpoint)  # then another way leads there
+        with pytest.raises(DockermgrError, match="boto3 was started"):
+            process.fetch("us-east-1", fips=False)
+    assert str(first.value) == str(second.value)
+    assert f"ECR in us-east-1 cannot be reached: no connection to {endpoint}" in str(first.value)
+    assert (first.value.code, first.value.retry) == (ErrorCode.NETWORK_ERROR, Retry.UNTIL_MENDED)
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--platform", metavar="P", help="for instance linux/arm64")
     parser.add_argument(
         "--timeout",
-        type=_seconds,
+        type=seconds,
         default=0.0,
         metavar="S",
         help="seconds after which to give up; without it, only an engine that is away ends it",
@@ -42,19 +42,21 @@ def policy(text: str) -> PullPolicy:
     raise argparse.ArgumentTypeError(f"{text!r}: write Always, IfNotPresent or Never")
 
 
-def _seconds(text: str) -> float:
+def seconds(text: str) -> float:
+    """An argument that is a number of seconds; 0 is no limit."""
     try:
-        seconds = float(text)
+        number = float(text)
     except ValueError:
-        seconds = -1
-    if not 0 <= seconds <= threading.TIMEOUT_MAX:
+        number = -1
+    if not 0 <= number <= threading.TIMEOUT_MAX:
         raise argparse.ArgumentTypeError(f"{text!r}: write a number of seconds, 0 for no limit")
-    return seconds
+    return number
 
 
 def run(arguments: argparse.Namespace) -> int:  # noqa: RET503
     """Pulls all URIs, several at once; the exit code speaks for the worst of them."""
-    from dockermgr.fetch import Fetch, calling_component  # the docker SDK costs 70 ms
+    from dockermgr.caller import calling_component
+    from dockermgr.fetch import Fetch  # the docker SDK costs 70 ms
     from dockermgr.output import output_for
     from dockermgr.redact import configure_logging, redact
 

@@ -112,8 +112,9 @@ def _start(arguments: argparse.Namespace) -> NoReturn:
             "there is no docker command on PATH, which runs containers; install it (Debian:"
             " docker.io or docker-cli)"
         )
+    from dockermgr.caller import calling_component
     from dockermgr.engine_containers import Containers
-    from dockermgr.fetch import Fetch, calling_component
+    from dockermgr.fetch import Fetch
     from dockermgr.locks import ImageLocks
     from dockermgr.output import output_for
     from dockermgr.redact import configure_logging

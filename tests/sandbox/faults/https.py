@@ -25,6 +25,7 @@ from tests.sandbox.faults.rules import BLOBS, Fault, Request, Rules
 from tests.sandbox.faults.tcp import PORT
 from tests.sandbox.processes import wait_until
 from tests.sandbox.registry import Registry
+from tests.sandbox.secrets import SECRETS
 
 BLOB_HOST = "prod-us-east-1-starport-layer-bucket.s3.us-east-1.amazonaws.com"
 """Where ECR of us-east-1 sends clients for blobs."""
@@ -218,6 +219,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.host == self.proxy.blob_host:
             self._as_s3()
         elif self._is_redirected():
+            SECRETS.add("the signature of a layer's address", _PRESIGNED.rpartition("&")[2])
             location = f"https://{self.proxy.blob_host}{self.path}?{_PRESIGNED}"
             self._answer(Answer(307, b"", {"Location": location}))
         else:
@@ -296,5 +298,5 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(chunk)
             if left is not None and left <= 0:
                 break
-        # Bytes of the announced length are still missing.
-        self.close_connection |= not answer.isclosed()
+        # Bytes of the announced length are still missing; the last of them may have been read, not sent.
+        self.close_connection |= left is not None or not answer.isclosed()

@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Protocol, TypeAlias
 
 from tests.sandbox.nucleus.records import JsonObject, Timeline
+from tests.sandbox.secrets import SECRETS
 
 KeyPath: TypeAlias = tuple[str, ...]
 """Where a configuration value is: one key per level, empty for the whole configuration."""
@@ -38,7 +39,9 @@ class Dialect(str, Enum):
 
 def new_auth_token() -> str:
     """An SVCUID that either nucleus could give out: 16 upper-case characters, valid base64."""
-    return secrets.token_hex(8).upper()
+    token = secrets.token_hex(8).upper()
+    SECRETS.add("an SVCUID", token)
+    return token
 
 
 @dataclass(slots=True)

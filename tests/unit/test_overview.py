@@ -1,0 +1,68 @@
+"""What `dockermgr status` makes of what is known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dockermgr.images import LocalImage, LocalImages
+from dockermgr.overview import NOBODY, ContainerView, Holdings, as_text, overview
+from dockermgr.snapshot import Snapshot
+from dockermgr.state import PulledImage
+
+SUMMARY: dict[str, Any] = {
+    "timestamp": "2026-01-31T12:00:00.000Z",
+    "engine": {"available": True, "version": "26.1", "error": None},
+    "freeBytes": 12_345_678_901,
+    "configurationProblems": ["images[0]: must be a string"],
+}
+RETRYING: dict[str, Any] = {
+    "component": "com.example.App",
+    "image": "docker:nginx:1",
+    "state": "RETRYING",
+    "retryAt": "2026-01-31T12:00:05.000Z",
+    "sizeBytes": None,
+    "progress": None,
+    "error": {"code": "NETWORK_ERROR", "message": "no route"},
+}
+NGINX = "docker.io/library/nginx:1"
+
+
+def record(component: str, reference: str = NGINX) -> PulledImage:
+    return PulledImage(reference, component, "sha256:1", None, 5_000_000, 0.0)
+
+
+def test_an_image_that_the_service_follows_is_shown_once_in_its_words() -> None:
+    seen = overview(Snapshot(SUMMARY, (RETRYING,), serving=True), [record("com.example.App")], None)
+
+    assert seen["components"] == {
+        "com.example.App": {"images": [RETRYING], "containers": []},
+    }
+
+
+def test_the_same_image_of_another_component_is_its_own() -> None:
+    seen = overview(Snapshot(SUMMARY, (RETRYING,), serving=True), [record("other")], None)
+
+    assert sorted(seen["components"]) == ["com.example.App", "other"]  # type: ignore[call-overload]
+
+
+def test_text_has_a_line_for_each_image_and_container() -> None:
+    container = ContainerView("com.example.App", "app", "nginx:1", "running", "Up 3 minutes")
+    holdings = Holdings(LocalImages([LocalImage("sha256:1", 1, ("nginx:1",))]), (container,))
+    seen = overview(Snapshot(SUMMARY, (RETRYING,), serving=False), [record("")], holdings)
+
+    assert as_text(seen, 0).splitlines() == [
+        "manager: not running since 2026-01-31T12:00:00.000Z, engine 26.1, 12,345 MB free, "
+        + SUMMARY["configurationProblems"][0],
+        "",
+        NOBODY,
+        "  READY     docker:docker.io/library/nginx:1  5.0 MB",
+        "",
+        "com.example.App",
+        "  RETRYING  docker:nginx:1  NETWORK_ERROR: no route, next attempt 2026-01-31T12:00:05.000Z",
+        "  container app: Up 3 minutes (nginx:1)",
+    ]
+    assert all(len(line) <= 20 for line in as_text(seen, 20).splitlines())
+
+
+def test_nothing_at_all() -> None:
+    assert as_text(overview(None, (), None), 80).splitlines()[0] == "manager: has not run here"
