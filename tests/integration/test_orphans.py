@@ -148,10 +148,13 @@ def test_what_lives_and_what_is_not_ours_is_left_alone(runner: Runner) -> None:
                 time.sleep(3)
                 assert process.running
                 assert second.running
+            # Now the second one's supervisor is gone, and no other's.
+            service.wait_ready(lambda: "nobody supervises" in service.log_text())
+            wait_until(lambda: len(ours(runner.harness)) == 2, "the end of the second")
             for container in (stranger, forged):
                 container.reload()
                 assert container.status == "running"
-            assert "nobody supervises" in service.log_text()  # the second, and no other
+            assert process.running
             assert service.log_text().count("nobody supervises") == 1
 
 
