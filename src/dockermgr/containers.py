@@ -80,6 +80,9 @@ class Container:
     state: str
     """`created`, `running`, `exited` and so on."""
     supervisor: Supervisor | None
+    image: str = ""
+    status: str = ""
+    """For people: `Up 3 minutes`."""
 
     @property
     def is_orphan(self) -> bool:

@@ -38,6 +38,8 @@ class Containers(Engine):
                 component=str(entry["Labels"].get(COMPONENT_LABEL, "")),
                 state=str(entry.get("State", "")).lower(),
                 supervisor=Supervisor.read(entry["Labels"][SUPERVISOR_LABEL]),
+                image=str(entry.get("Image", "")),
+                status=str(entry.get("Status", "")),
             )
             for entry in self._ask(lambda client: client.containers(all=True, filters=filters))
         )

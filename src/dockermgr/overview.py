@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from dockermgr.containers import Container
 from dockermgr.image import ImageState
 from dockermgr.images import LocalImages
 from dockermgr.reference import InvalidReference, parse_reference, parse_uri
@@ -18,22 +19,11 @@ _MEGABYTE = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class ContainerView:
-    """A container that runs, or ran, for a component; state and status as the engine words them."""
-
-    component: str
-    name: str
-    image: str
-    state: str
-    status: str
-
-
-@dataclass(frozen=True, slots=True)
 class Holdings:
     """What the engine has; None while it does not answer."""
 
     images: LocalImages
-    containers: Sequence[ContainerView]
+    containers: Sequence[Container]
 
 
 def overview(

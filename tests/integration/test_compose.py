@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 from pathlib import Path
@@ -89,6 +90,10 @@ def test_up_and_down(project: Project) -> None:
     process.start()
     wait_until(lambda: len(project.containers()) == 2, "two containers", 60)
     process.wait_ready(lambda: process.log_text().count("up") >= 2)
+    seen = json.loads(project.harness.run("status", "--json").out)["components"][COMPONENT]
+    assert len(seen["containers"]) == 2
+    assert {container["state"] for container in seen["containers"]} == {"running"}
+    assert {image["state"] for image in seen["images"]} == {"READY"}
     process.signal(signal.SIGTERM)
 
     assert process.wait_ended(30)

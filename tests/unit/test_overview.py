@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from dockermgr.containers import Container
 from dockermgr.images import LocalImage, LocalImages
-from dockermgr.overview import NOBODY, ContainerView, Holdings, as_text, overview
+from dockermgr.overview import NOBODY, Holdings, as_text, overview
 from dockermgr.snapshot import Snapshot
 from dockermgr.state import PulledImage
 
@@ -46,7 +47,9 @@ def test_the_same_image_of_another_component_is_its_own() -> None:
 
 
 def test_text_has_a_line_for_each_image_and_container() -> None:
-    container = ContainerView("com.example.App", "app", "nginx:1", "running", "Up 3 minutes")
+    container = Container(
+        "id", "app", "com.example.App", "running", None, "nginx:1", "Up 3 minutes"
+    )
     holdings = Holdings(LocalImages([LocalImage("sha256:1", 1, ("nginx:1",))]), (container,))
     seen = overview(Snapshot(SUMMARY, (RETRYING,), serving=False), [record("")], holdings)
 

@@ -23,17 +23,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints what is known; without an engine, what the service said last."""
-    from dockermgr.engine import Engine
+    from dockermgr.engine_containers import Containers
     from dockermgr.overview import Holdings, as_text, overview
     from dockermgr.snapshot import read_snapshot
     from dockermgr.state import State, home_folder
 
-    engine, state = Engine(), State(home_folder())
+    engine, state = Containers(), State(home_folder())
     on_terminal = sys.stdout.isatty()
     code = ExitCode.DONE
     while True:
         try:
-            holdings = Holdings(engine.images(), ())
+            holdings = Holdings(engine.images(), engine.supervised())
             code = ExitCode.DONE
         except DockermgrError as error:
             holdings, code = None, ExitCode.ENGINE
