@@ -113,9 +113,9 @@ class Harness:
 
     def wait_for_word(self) -> None:
         """Returns when the service has left word, for `dockermgr status`, of all it has published."""
-        newest = self.messages(STATUS_TOPIC)[-1:] + self.messages(IMAGE_TOPIC)[-1:]
 
         def is_left() -> bool:
+            newest = self.messages(STATUS_TOPIC)[-1:] + self.messages(IMAGE_TOPIC)[-1:]
             word = snapshot.read_snapshot(self.home)
             said = (word.summary, *word.images) if word is not None else ()
             return all(message in said for message in newest)
