@@ -45,11 +45,9 @@ class Plan:
     """What is to be run: nothing secret, since values are in the environment."""
 
     docker: str
-    """The program."""
+    """The program; `arguments` are of its `create`."""
     arguments: tuple[str, ...]
-    """Of `docker create`."""
     engine: str
-    """Its address."""
     name: str
     kept: bool
     """The container is not removed when it has ended."""
