@@ -44,11 +44,9 @@ class Plan:
     """What is to be run: nothing secret, since values are in the environment."""
 
     docker: str
-    """The program."""
+    """The program; `arguments` are of its `create`."""
     arguments: tuple[str, ...]
-    """Of `docker create`."""
     engine: str
-    """Its address."""
     name: str
     kept: bool
     """The container is not removed when it has ended."""
@@ -133,13 +131,10 @@ class _Supervision:
         self._terminal, stdin = bool(config.get("Tty")), bool(config.get("OpenStdin"))
         # As `docker stop` has it: an image may name another signal for its end.
         self._stop_signal = str(config.get("StopSignal") or "SIGTERM")
-        chosen = {
-            "stream": True,
-            "stdin": stdin,
-            "stdout": bool(config.get("AttachStdout")),
-            "stderr": bool(config.get("AttachStderr")),
-        }
-        query = urllib.parse.urlencode({name: int(value) for name, value in chosen.items()})
+        # Podman says of none that it is to be attached.
+        outputs = [f for f in ("stdout", "stderr") if config.get(f"Attach{f.capitalize()}")]
+        chosen = ["stream", *(outputs or ["stdout", "stderr"]), *(["stdin"] if stdin else [])]
+        query = urllib.parse.urlencode(dict.fromkeys(chosen, 1))
         reader, sink = self._engine.upgrade(f"/containers/{self._id}/attach?{query}")
         return Attachment(reader, sink, terminal=self._terminal, stdin=stdin)
 

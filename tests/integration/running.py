@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 
+from docker.errors import APIError
 from docker.models.containers import Container
 
 from dockermgr.containers import SUPERVISOR_LABEL
@@ -114,3 +115,16 @@ def ours(harness: Harness, *, everything: bool = True) -> list[Container]:
 def wait_none(harness: Harness) -> None:
     """Until there is none of them any more."""
     wait_until(lambda: not ours(harness), "the end of all containers", 60)
+
+
+def clear(harness: Harness) -> None:
+    """Removes what a killed run left, and waits for what the engine or the service is removing."""
+
+    def gone() -> bool:
+        left = ours(harness)
+        for container in left:
+            with contextlib.suppress(APIError):  # gone, or about to go
+                container.remove(force=True)
+        return not left
+
+    wait_until(gone, "the end of all containers", 60)

@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from tests.integration.running import (
     IMAGE,
     STUBBORN,
     Runner,
+    clear,
     ours,
     push,
     tree,
@@ -30,9 +32,10 @@ pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.fixture
-def runner(harness: Harness) -> Runner:
+def runner(harness: Harness) -> Iterator[Runner]:
     push(harness)
-    return Runner(harness)
+    yield Runner(harness)
+    clear(harness)
 
 
 def kill(process: Process) -> None:

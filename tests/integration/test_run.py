@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from tests.integration.running import (
     IMAGE,
     STUBBORN,
     Runner,
+    clear,
     ours,
     push,
     tree,
@@ -36,9 +38,10 @@ pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture
-def runner(harness: Harness) -> Runner:
+def runner(harness: Harness) -> Iterator[Runner]:
     push(harness)
-    return Runner(harness)
+    yield Runner(harness)
+    clear(harness)
 
 
 def test_an_ecr_image_is_pulled_with_the_components_credentials_and_run(

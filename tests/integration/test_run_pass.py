@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import urllib.parse
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 
 from dockermgr.passthrough import FORWARD_ADDRESS, FORWARD_NETWORK, HOST_NETWORK_WARNING
 from tests.integration.harness import Harness
-from tests.integration.running import FOREVER, IMAGE, Runner, ours, push
+from tests.integration.running import FOREVER, IMAGE, Runner, clear, ours, push
 from tests.sandbox.processes import wait_until
 
 pytestmark = pytest.mark.timeout(180)
@@ -25,9 +26,10 @@ SOCKET = "AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT"
 
 
 @pytest.fixture
-def runner(each_harness: Harness) -> Runner:
+def runner(each_harness: Harness) -> Iterator[Runner]:
     push(each_harness)
-    return Runner(each_harness)
+    yield Runner(each_harness)
+    clear(each_harness)
 
 
 def variables(text: str) -> dict[str, str]:
