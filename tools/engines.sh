@@ -69,14 +69,14 @@ get_podman() {
         fail "Podman is needed and missing. Install it, for instance: sudo apt-get install podman"
     fi
     apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends podman
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends podman catatonit  # which --init needs
 }
 
 [ $# -gt 0 ] || set -- docker26 podman
 for engine; do
     case "$engine" in
         docker26) [ -x "$target/usr/sbin/dockerd" ] || get_docker ;;
-        podman) command -v podman >/dev/null || get_podman ;;
+        podman) { command -v podman && command -v catatonit; } >/dev/null || get_podman ;;
         *) fail "There is no engine called $engine here: docker26 and podman." ;;
     esac
 done
