@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
-import socket
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,34 +11,20 @@ from typing import Any
 import docker
 import docker.errors
 import docker.utils.config
-import requests
-import urllib3.exceptions
-from docker.transport.unixconn import (
-    UnixHTTPAdapter,
-    UnixHTTPConnection,
-    UnixHTTPConnectionPool,
-)
-from docker.utils import parse_host
 
 from dockermgr import classify, disk
 from dockermgr.credentials import Credential
-from dockermgr.engine_access import access_error
-from dockermgr.errors import DockermgrError, ErrorCode, Retry
+from dockermgr.engine_sdk import (
+    SDK_ERRORS,
+    AbortableClient,
+    error_text,
+    from_sdk,
+    new_client,
+)
 from dockermgr.images import LocalImage, LocalImages
 from dockermgr.reference import Reference
 
-
-def _no_config_file(config_path: Any = None) -> Any:  # noqa: ARG001
-    return None
-
-
-# The SDK looks for ~/.docker/config.json with each client, and breaks on a damaged one. Nothing in it
-# is for us: credentials come with each pull, and a stored login must not take their place.
-docker.utils.config.find_config_file = _no_config_file
-
 DEFAULT_SOCKET = "unix:///var/run/docker.sock"
-QUERY_TIMEOUT_SECONDS = 60
-"""For questions that the engine answers from its own data."""
 LOGIN_TIMEOUT_SECONDS = 90
 """For what makes the engine ask a registry; its own limits there are 15 s to 30 s, tried twice."""
 HUB_LOGIN_ADDRESS = "https://index.docker.io/v1/"
@@ -136,7 +120,7 @@ class Engine:
     def _client(self) -> docker.APIClient:
         """Connects at the first question, so that an engine that is away can be waited for."""
         if self._connected is None:
-            self._connected = _new_client(self.base_url, api_version="auto")
+            self._connected = new_client(self.base_url, api_version="auto")
         return self._connected
 
     def info(self) -> EngineInfo:
@@ -212,7 +196,7 @@ class Engine:
         Raises DOCKER_LOGIN_ERROR when the registry refuses it.
         """
         version = self._ask(lambda client: client.api_version)
-        client = _new_client(self.base_url, version, timeout_seconds=LOGIN_TIMEOUT_SECONDS)
+        client = new_client(self.base_url, version, timeout_seconds=LOGIN_TIMEOUT_SECONDS)
         try:
             client.login(
                 credential.username,
@@ -258,108 +242,3 @@ def _inspect_or_none(client: Any, name: str) -> Any:
         return client.inspect_image(name)
     except docker.errors.ImageNotFound:
         return None
-
-
-def _new_client(
-    base_url: str, api_version: str, timeout_seconds: int = QUERY_TIMEOUT_SECONDS
-) -> docker.APIClient:
-    try:
-        parse_host(base_url)
-    except docker.errors.DockerException as error:
-        raise DockermgrError(
-            ErrorCode.DOCKER_SERVICE_UNAVAILABLE,
-            f"{base_url!r} is not the address of a Docker Engine: {error}",
-            hint="correct DOCKER_HOST, for instance unix:///var/run/docker.sock",
-        ) from error
-    return docker.APIClient(base_url=base_url, version=api_version, timeout=timeout_seconds)
-
-
-class AbortableClient(docker.APIClient):
-    """A client whose connections another thread can shut down.
-
-    The SDK pulls without any timeout, and a thread that waits on a socket is woken by nothing but
-    the socket. Over TCP (`DOCKER_HOST=tcp://…`) the sockets are urllib3's own: there only the
-    events' arrival is noticed.
-    """
-
-    def __init__(self, base_url: str, api_version: str) -> None:
-        self._sockets: list[socket.socket] = []
-        self._aborted = False
-        super().__init__(base_url=base_url, version=api_version, timeout=QUERY_TIMEOUT_SECONDS)
-        adapter = self.adapters.get("http+docker://")
-        if isinstance(adapter, UnixHTTPAdapter):
-            self.mount("http+docker://", _TrackingAdapter(adapter.socket_path, self._track))
-
-    def _track(self, opened: socket.socket) -> None:
-        self._sockets.append(opened)
-        if self._aborted:
-            self.abort()
-
-    def abort(self) -> None:
-        self._aborted = True
-        for opened in self._sockets:
-            with contextlib.suppress(OSError):  # closed already: what we want
-                opened.shutdown(socket.SHUT_RDWR)
-
-
-class _TrackingAdapter(UnixHTTPAdapter):
-    def __init__(self, socket_path: str, track: Any) -> None:
-        super().__init__(f"http+unix://{socket_path}", timeout=QUERY_TIMEOUT_SECONDS)
-        self._track = track
-
-    def get_connection(self, url: Any, proxies: Any = None) -> Any:  # noqa: ARG002
-        return _TrackingPool(url, self.socket_path, self._track)
-
-
-class _TrackingPool(UnixHTTPConnectionPool):
-    def __init__(self, base_url: str, socket_path: str, track: Any) -> None:
-        super().__init__(base_url, socket_path, timeout=QUERY_TIMEOUT_SECONDS, maxsize=1)
-        self._track = track
-
-    def _new_conn(self) -> Any:
-        return _TrackingConnection(self.base_url, self.socket_path, self._track)
-
-
-class _TrackingConnection(UnixHTTPConnection):
-    def __init__(self, base_url: str, socket_path: str, track: Any) -> None:
-        super().__init__(base_url, socket_path, timeout=QUERY_TIMEOUT_SECONDS)
-        self._track = track
-
-    def connect(self) -> None:
-        super().connect()
-        self._track(self.sock)
-
-
-SDK_ERRORS = (
-    docker.errors.DockerException,
-    docker.errors.StreamParseError,
-    requests.RequestException,
-    urllib3.exceptions.HTTPError,
-    OSError,
-    ValueError,
-)
-"""What the SDK lets through: an engine that dies, or a connection that is shut down, in the middle of
-the events is urllib3's ProtocolError, and half an event its own StreamParseError (a RuntimeError)."""
-
-
-def error_text(event: Mapping[str, object]) -> str:
-    """What went wrong, if an event of the engine says so; else nothing."""
-    detail = event.get("errorDetail")
-    text = detail.get("message") if isinstance(detail, Mapping) else None
-    return str(text or event.get("error") or "")
-
-
-def from_sdk(error: Exception, *, query: bool = False) -> DockermgrError:
-    """Our error for one of the SDK's: the engine's own words, or that it could not be reached."""
-    if isinstance(error, docker.errors.APIError):
-        status = error.response.status_code if error.response is not None else None
-        text = str(error.explanation or error)
-        if query:
-            return DockermgrError(
-                ErrorCode.DOCKER_IMAGE_QUERY_ERROR,
-                f"the engine answered HTTP {status}: {text}",
-                hint="see the engine's own log (journalctl -u docker)",
-                retry=Retry.LIMITED,
-            )
-        return classify.from_engine_text(text, http_status=status)
-    return access_error(error)

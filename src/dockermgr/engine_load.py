@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from dockermgr import classify
-from dockermgr.engine import SDK_ERRORS, AbortableClient, Engine, error_text, from_sdk
+from dockermgr.engine import Engine
+from dockermgr.engine_sdk import SDK_ERRORS, AbortableClient, error_text, from_sdk
 from dockermgr.errors import DockermgrError, ErrorCode
 from dockermgr.reference import Reference
 

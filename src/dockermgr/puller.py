@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from dockermgr.cancellation import Cancellation
 from dockermgr.config import Config
+from dockermgr.context import in_context
 from dockermgr.credentials import Credentials
 from dockermgr.errand import Errand, Report
 from dockermgr.errors import ENGINE_CODES, DockermgrError, ErrorCode, Retry
@@ -22,7 +23,6 @@ from dockermgr.policy import PullPolicy, check_allowed
 from dockermgr.progress import Progress
 from dockermgr.pulling import Engine, Pull
 from dockermgr.refusal import explained
-from dockermgr.registry import RegistryKind, known_host_like
 from dockermgr.slots import Slots
 from dockermgr.space_check import SpaceCheck
 from dockermgr.watchdog import Watchdog, Watched
@@ -187,32 +187,17 @@ class Puller:
             return self._pull(errand)
 
     def _explained(self, error: DockermgrError, errand: Errand) -> DockermgrError:
-        """What the engine's words mean, given what the registry says, and what this device has seen of it.
-
-        A name that never resolved is almost always a typing error; one that did is the network. And
-        engine 20.10 turns each trouble of a registry's first answer (503, 429) into "unauthorized":
-        from a registry that served us before, that is worth some attempts.
-        """
-        registry = errand.request.registry
-        host = registry.host
-        platform = errand.request.platform or self._platform or ""
+        """What the engine's words mean, given what the registry says, and what is known of it."""
         request = self._as_configured(errand.request)
+        host = request.registry.host
+        platform = request.platform or self._platform or ""
         error = explained(error, request, errand.credential, platform, errand.cancellation)
-        error = self._credentials.explained(error, host)
-        # A private ECR's token was fetched anew and checked by then: there it means what it says.
-        its_word = registry.kind is RegistryKind.ECR_PRIVATE
-        login_error = error.code is ErrorCode.DOCKER_LOGIN_ERROR
-        if login_error and not its_word and self._memory.was_reached(host):
-            return error.but(retry=Retry.LIMITED)
-        if error.code is ErrorCode.NETWORK_ERROR and self._config.registry(host).insecure:
-            return error.but(hint=f"{error.hint}; without proper TLS {host} must stand under"
-                             " insecure-registries in the engine's daemon.json, too")  # fmt: skip
-        if not error.unresolved_name or self._memory.was_reached(host):
-            return error
-        hint = f"nothing ever came from {host}: most likely its name is mistyped"
-        if (meant := known_host_like(host)) is not None:
-            hint += f"; did you mean {meant}?"
-        return error.but(hint=f"{hint} (else check this device's DNS)")
+        return in_context(
+            self._credentials.explained(error, host),
+            request.registry,
+            reached=self._memory.was_reached(host),
+            insecure=request.registry.insecure,
+        )
 
     def _pull(self, errand: Errand) -> LocalImage:
         with self._watchdog.watch(lambda: errand.still_waiting(_no_answer(errand), 0)) as patience:

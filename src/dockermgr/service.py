@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import queue
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,13 +18,14 @@ from dockermgr.desired import Desired, DesiredSource
 from dockermgr.engine import Engine
 from dockermgr.engine_containers import Containers
 from dockermgr.engine_watch import EngineWatch
-from dockermgr.errors import DockermgrError, ExitCode
+from dockermgr.errors import DockermgrError, ErrorCode, ExitCode
 from dockermgr.handover import hand_over
 from dockermgr.image import ImageState, ImageUpdate
 from dockermgr.images import LocalImages
 from dockermgr.ipc import Lifecycle, NucleusLink, NucleusUnavailable
 from dockermgr.jobs import Job
 from dockermgr.listing import Listing
+from dockermgr.loop import Loop
 from dockermgr.orphans import Orphans
 from dockermgr.puller import Puller
 from dockermgr.reader import Problem
@@ -46,6 +45,17 @@ REFUSALS_LIMIT = 5
 """A nucleus that is just starting refuses what it hands over seconds later; one that refuses this
 often in a row means it."""
 SUMMARY_INTERVAL_SECONDS = 1.0
+SECOND_LOOK_SECONDS = 3600.0
+"""What failed for good is looked at again this often: a role's policy is mended elsewhere, an image
+pushed late."""
+_HERE_TO_MEND = frozenset(
+    {
+        ErrorCode.DOCKER_ARTIFACT_URI_NOT_VALID,
+        ErrorCode.COMPONENT_CONFIGURATION_NOT_VALID,
+        ErrorCode.REGISTRY_NOT_ALLOWED,
+    }
+)
+"""Only a changed configuration mends these."""
 FLUSH_SECONDS = 1.0
 """SIGTERM is to end the service within 2 s."""
 
@@ -61,8 +71,7 @@ class Service:
         self._puller = puller
         self._state = state
         self._home = home
-        self._events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._due: dict[str, float] = {}
+        self._loop = Loop()
         self._jobs: dict[Wanted, Job] = {}
         self._config: Config | None = None
         self._problems: tuple[Problem, ...] = ()
@@ -78,20 +87,20 @@ class Service:
 
     def on_connected(self) -> None:
         """A new connection: nothing is subscribed on it, and nothing was said."""
-        self._events.put(self._begin_connection)
+        self._loop.put(self._begin_connection)
 
     def on_configuration_changed(self, component: str | None) -> None:
         """Something in that component's configuration changed."""
         log.debug("configuration changed component=%s", component)
-        self._events.put(self._note_change)
+        self._loop.put(self._note_change)
 
     def on_status_requested(self) -> None:
         """Somebody wants to know."""
-        self._events.put(self._say_all)
+        self._loop.put(self._say_all)
 
     def stop(self) -> None:
         """Ends the service; `run` returns soon after."""
-        self._events.put(lambda: self._end(ExitCode.DONE))
+        self._loop.put(lambda: self._end(ExitCode.DONE))
 
     def run(self, link: NucleusLink) -> int:
         """Serves until stopped. Returns the exit code."""
@@ -101,8 +110,10 @@ class Service:
         orphans = Orphans(Containers(self._engine.base_url))
         watch = EngineWatch(
             self._engine,
-            on_status=lambda status: self._events.put(lambda: self._engine_is(status)),
-            on_removals=lambda: self._events.put(lambda: self._at("presence", COALESCE_SECONDS)),
+            on_status=lambda status: self._loop.put(lambda: self._engine_is(status)),
+            on_removals=lambda: self._loop.put(
+                lambda: self._loop.at(self._due_presence, COALESCE_SECONDS)
+            ),
             on_containers=orphans.look,
         )
         orphans.start()
@@ -110,7 +121,7 @@ class Service:
         link.start()
         while self._exit_code is None:
             try:
-                self._step()
+                self._loop.step()
             except Exception:  # the manager must not crash: its dependents would be restarted
                 log.exception("a step of the service failed; going on")
         for job in self._jobs.values():
@@ -121,30 +132,9 @@ class Service:
         self._state.close()
         return self._exit_code
 
-    def _step(self) -> None:
-        """Handles one event, or what is due."""
-        now = time.monotonic()
-        late = [name for name, due in self._due.items() if due <= now]
-        for name in late:
-            del self._due[name]
-            getattr(self, f"_due_{name}")()
-        if late:
-            return
-        wait = min(self._due.values(), default=now + 3600) - now
-        try:
-            event = self._events.get(timeout=max(0.0, wait))
-        except queue.Empty:
-            return
-        event()
-
     def _end(self, code: int) -> None:
         if self._exit_code is None:
             self._exit_code = code
-
-    def _at(self, name: str, seconds: float) -> None:
-        """`_due_<name>` is called in so many seconds, or earlier if that was arranged before."""
-        due = time.monotonic() + seconds
-        self._due[name] = min(due, self._due.get(name, due))
 
     # Configuration
 
@@ -153,7 +143,7 @@ class Service:
             self._source.follow()
         except NucleusUnavailable as error:
             log.warning("cannot follow the configuration, trying again error=%s", error)
-            self._at("connection", READ_AGAIN_SECONDS)
+            self._loop.at(self._due_connection, READ_AGAIN_SECONDS)
             return
         self._due_configuration()
         if self._running:
@@ -168,7 +158,7 @@ class Service:
         if self._changes_since is None:
             self._changes_since = now
         due = min(now + COALESCE_SECONDS, self._changes_since + COALESCE_LIMIT_SECONDS)
-        self._due["configuration"] = due
+        self._loop.move(self._due_configuration, due)
 
     def _due_configuration(self) -> None:
         self._changes_since = None
@@ -176,11 +166,11 @@ class Service:
             desired = self._source.read()
         except NucleusUnavailable as error:
             log.warning("cannot read the configuration, trying again error=%s", error)
-            self._at("configuration", READ_AGAIN_SECONDS)
+            self._loop.at(self._due_configuration, READ_AGAIN_SECONDS)
             return
         self._refusals = self._refusals + 1 if desired.refused else 0
         if 0 < self._refusals < REFUSALS_LIMIT:
-            self._at("configuration", READ_AGAIN_SECONDS)
+            self._loop.at(self._due_configuration, READ_AGAIN_SECONDS)
             if self._config is None:
                 log.warning("the nucleus does not hand the configuration over yet, trying again")
                 return
@@ -192,7 +182,7 @@ class Service:
             self._apply(desired)
         else:
             # What cannot be read is not what somebody wants removed: the old configuration stays.
-            self._at("summary", 0)
+            self._loop.at(self._due_summary, 0)
 
     def _apply(self, desired: Desired) -> None:
         before, config = self._config, desired.config
@@ -216,8 +206,9 @@ class Service:
             self._begin(wanted, listing)
         if first:
             remaining = self._started_at + config.startup.wait_seconds - time.monotonic()
-            self._at("startup", max(0.0, remaining))
-            self._at("heartbeat", config.status.heartbeat_seconds)
+            self._loop.at(self._due_startup, max(0.0, remaining))
+            self._loop.at(self._due_heartbeat, config.status.heartbeat_seconds)
+            self._loop.at(self._due_second_look, SECOND_LOOK_SECONDS)
         if first or actions.start or actions.stop:
             log.info(
                 "configuration applied images=%d new=%d gone=%d problems=%d",
@@ -226,12 +217,20 @@ class Service:
         if self._running:
             # A device that once ran with this configuration does not lose its manager over it.
             self._state.record_running(self._fingerprint())
-        self._at("summary", 0)
+        self._loop.at(self._due_summary, 0)
         self._evaluate()
 
     def _begin(self, wanted: Wanted, listing: Listing) -> None:
         job = self._jobs[wanted] = Job(wanted, self._tell)
         job.start(self._puller, listing, self._config.pull_policy if self._config else None)
+
+    def _due_second_look(self) -> None:
+        self._loop.at(self._due_second_look, SECOND_LOOK_SECONDS)
+        listing = Listing(self._engine)
+        for wanted, job in list(self._jobs.items()):
+            error = job.update.error
+            if self._has_failed(wanted) and error and error.code not in _HERE_TO_MEND:
+                self._begin(wanted, listing)
 
     def _has_failed(self, wanted: Wanted) -> bool:
         return self._jobs[wanted].update.state is ImageState.FAILED
@@ -274,16 +273,16 @@ class Service:
     # Reports
 
     def _tell(self, wanted: Wanted, update: ImageUpdate) -> None:
-        self._events.put(lambda: self._image_changed(wanted, update))
+        self._loop.put(lambda: self._image_changed(wanted, update))
 
     def _image_changed(self, wanted: Wanted, update: ImageUpdate) -> None:
         if wanted not in self._jobs:
             return
         self._reporter.image(wanted, update)
         self._pace_cloud()
-        self._at("word", SUMMARY_INTERVAL_SECONDS)
+        self._loop.at(self._due_word, SUMMARY_INTERVAL_SECONDS)
         if update.state is not ImageState.PULLING or update.progress is None:
-            self._at("summary", SUMMARY_INTERVAL_SECONDS)
+            self._loop.at(self._due_summary, SUMMARY_INTERVAL_SECONDS)
             self._evaluate()
 
     def _due_summary(self) -> None:
@@ -294,7 +293,7 @@ class Service:
                 engine = replace(engine, free_bytes=disk.free_bytes(engine.data_root))
             self._reporter.summary(states, engine, self._problems)
             self._pace_cloud()
-            self._at("word", 0)
+            self._loop.at(self._due_word, 0)
 
     def _due_word(self) -> None:
         self._reporter.leave_word()
@@ -303,7 +302,7 @@ class Service:
         # Lite forgets the subscription to a key that a deployment resets: look for ourselves, too.
         self._due_configuration()
         if self._config is not None:
-            self._at("heartbeat", self._config.status.heartbeat_seconds)
+            self._loop.at(self._due_heartbeat, self._config.status.heartbeat_seconds)
         self._due_summary()
 
     def _say_all(self) -> None:
@@ -312,14 +311,14 @@ class Service:
         self._due_summary()
 
     def _pace_cloud(self) -> None:
-        if self._reporter.cloud_waits and "cloud" not in self._due:
-            self._at("cloud", 0)
+        if self._reporter.cloud_waits and not self._loop.waits_for(self._due_cloud):
+            self._loop.at(self._due_cloud, 0)
 
     def _due_cloud(self) -> None:
         if self._reporter.cloud_waits and self._config is not None:
             self._reporter.send_to_cloud()
             # Also when nothing else waits, so that the next one keeps its distance.
-            self._at("cloud", self._config.status.min_interval_seconds)
+            self._loop.at(self._due_cloud, self._config.status.min_interval_seconds)
 
     # The engine
 
@@ -327,7 +326,7 @@ class Service:
         self._engine_status = status
         if status.error is not None:
             log.warning("the engine is away error=%s", status.error)
-        self._at("summary", 0)
+        self._loop.at(self._due_summary, 0)
 
     def _due_presence(self) -> None:
         """Whether what is READY is still there; the engine is asked on a thread of its own."""
@@ -341,7 +340,7 @@ class Service:
         except DockermgrError as error:
             log.info("cannot look for removed images now error=%s", error)
             return
-        self._events.put(lambda: self._pull_again(ready, images))
+        self._loop.put(lambda: self._pull_again(ready, images))
 
     def _pull_again(self, ready: list[Wanted], images: LocalImages) -> None:
         for wanted in ready:
