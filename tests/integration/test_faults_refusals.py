@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.integration.harness import MANAGER, Harness
-from tests.integration.registry_faults import IMAGE, OPTIONAL, QUICK, errors_of, https_between
+from tests.integration.registry_faults import (
+    IMAGE,
+    OPTIONAL,
+    QUICK,
+    errors_of,
+    https_between,
+    pushed,
+)
 from tests.sandbox.device import OTHER_CREDENTIALS, OTHER_HOST
 from tests.sandbox.faults import answers
 from tests.sandbox.faults.answers import Answer
 from tests.sandbox.faults.rules import MANIFESTS, PING, Fault
 from tests.sandbox.images import Platform, push_image, push_multi_platform
+from tests.sandbox.processes import Process
 from tests.sandbox.registry import Registry
 
 pytestmark = pytest.mark.timeout(120)
@@ -54,6 +63,28 @@ def test_an_image_that_is_not_there(harness: Harness, code: str, words: str) -> 
     assert "app/one" in error["message"]
     assert "typing errors" in error["hint"]
     assert len(proxy.requests(MANIFESTS)) <= 3
+
+
+def test_what_failed_for_good_is_looked_at_again(harness: Harness) -> None:
+    harness.ipc.update_configuration(MANAGER, OPTIONAL)
+    hurried = (
+        "import sys; from dockermgr import cli, service;"
+        " service.SECOND_LOOK_SECONDS = 3.0; sys.exit(cli.main(['serve']))"
+    )
+    process = Process(
+        "dockermgr in a hurry",
+        [sys.executable, "-c", hurried],
+        log=harness.core.root / "dockermgr.log",
+        environment=harness.environment(),
+        folder=harness.home,
+    )
+    process.start()
+    try:
+        failed(harness)
+        pushed(harness)
+        harness.wait_for_image(IMAGE, "READY")
+    finally:
+        process.stop()
 
 
 def test_a_repository_that_this_device_may_not_see(harness: Harness) -> None:
