@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from dockermgr.passthrough import FORWARD_ADDRESS
 from tests.integration.harness import Harness
 from tests.integration.test_load import put_object
 from tests.sandbox.device import ECR_HOST
@@ -256,3 +257,25 @@ def test_a_file_that_is_not_in_s3_is_named(project: Project) -> None:
     assert done.wait_ended(60)
     assert done.exit_code == 2
     assert "S3_RESOURCE_NOT_FOUND" in done.log_text()
+
+
+@pytest.mark.parametrize(
+    ("feature", "address"), [("tes", "localhost"), ("tes=forward", FORWARD_ADDRESS)]
+)
+def test_a_service_gets_the_devices_credentials(
+    project: Project, feature: str, address: str
+) -> None:
+    get = (
+        "wget -q -O - --header 'Authorization: '$$AWS_CONTAINER_AUTHORIZATION_TOKEN"
+        " $$AWS_CONTAINER_CREDENTIALS_FULL_URI | grep -q AccessKeyId"
+        " && echo got from $$AWS_CONTAINER_CREDENTIALS_FULL_URI"
+    )
+    service = {"image": "tool:1.0", "command": ["sh", "-c", get]}
+    project.file.write_text(json.dumps({"services": {"one": service}}))
+
+    up = project.process("-f", "app.yaml", "--pass", f"one={feature}", "up")
+    up.start()
+
+    assert up.wait_ended(90)
+    assert f"got from http://{address}:" in up.log_text()
+    assert len(project.harness.core.tes.requests) == 1
