@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import yaml
@@ -36,6 +36,8 @@ class ComposeService:
 
     name: str
     image: ImageSpec | None
+    has_init: bool = False
+    """The file itself says whether it runs under an init process."""
 
 
 def parse_services(resolved: str, profiles: Collection[str]) -> tuple[ComposeService, ...]:
@@ -62,7 +64,7 @@ def _service(name: str, described: Mapping[str, object]) -> ComposeService:
     image = described.get("image")
     policy = str(described.get("pull_policy") or "")
     if "build" in described or policy == "build" or not isinstance(image, str):
-        return ComposeService(name, None)
+        return ComposeService(name, None, "init" in described)
     platform = described.get("platform")
     return ComposeService(
         name,
@@ -71,6 +73,7 @@ def _service(name: str, described: Mapping[str, object]) -> ComposeService:
             _POLICIES.get(policy),
             platform if isinstance(platform, str) else None,
         ),
+        "init" in described,
     )
 
 
@@ -126,23 +129,33 @@ def project_name(component: str) -> str:
 
 
 def override(
-    services: Mapping[str, Passthrough], labels: Mapping[str, str], version: str | None
+    services: Sequence[ComposeService],
+    given: Mapping[str, Passthrough],
+    labels: Mapping[str, str],
+    version: str | None,
 ) -> str:
-    """A further Compose file that gives each of `services` its share of Greengrass, and `labels`.
+    """A further Compose file that gives each of `services` what is `given` to it, `labels`, and an init
+    process, without which few programs heed SIGTERM.
 
     Values of variables are not in it: Compose takes those from its own environment. `version` is the
     main file's, which v1 wants to be the same. A service may name its networks by itself, so that of
     a forwarder is one more.
     """
     document: dict[str, object] = {"version": version} if version else {}
-    document["services"] = {name: _addition(g, labels) for name, g in services.items()}
-    if any(given.network == FORWARD_NETWORK for given in services.values()):
+    document["services"] = {
+        service.name: _addition(service, given[service.name], labels) for service in services
+    }
+    if any(each.network == FORWARD_NETWORK for each in given.values()):
         document["networks"] = {FORWARD_NETWORK: {"external": True}}
     return json.dumps(document, indent=1)  # JSON is YAML
 
 
-def _addition(given: Passthrough, labels: Mapping[str, str]) -> dict[str, object]:
+def _addition(
+    service: ComposeService, given: Passthrough, labels: Mapping[str, str]
+) -> dict[str, object]:
     added: dict[str, object] = {"labels": dict(labels)}
+    if not service.has_init:
+        added["init"] = True
     if given.variables:
         added["environment"] = list(given.variables)
     if given.mounts:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import urllib.parse
 from dataclasses import asdict, dataclass
 from typing import NoReturn
@@ -18,6 +19,7 @@ from dockermgr.passthrough import TES_URI
 from dockermgr.successor import HEEDED, inherited, succeed
 
 _WATCHED = (*HEEDED, signal.SIGCHLD)
+_AGAIN_SECONDS = 0.1
 _MARGIN_SECONDS = 2.0
 """For Compose itself, before and after the grace; with it a stop stays below the nucleus's 15 s."""
 
@@ -58,8 +60,8 @@ def supervise(plan: ComposePlan) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
     environment = dict(os.environ)
     if plan.forward:
-        peers = _Peers(plan.engine)
-        environment[TES_URI] = forward(environment[TES_URI], peers.include)
+        allowed = _Containers(plan.engine).include
+        environment[TES_URI] = forward(environment[TES_URI], allowed)
     try:
         child = subprocess.Popen(plan.up, env=environment)
     except OSError as error:
@@ -88,36 +90,58 @@ def _wait(child: subprocess.Popen[bytes]) -> int | None:
 
 
 def _go_down(plan: ComposePlan, environment: dict[str, str]) -> None:
-    """Compose waits for the grace itself; containers that outlast it are the service's affair."""
+    """Compose gives each container the grace; past it all that are left are removed."""
     try:
         subprocess.run(
             plan.down,
             env=environment,
             stdin=subprocess.DEVNULL,
-            timeout=GRACE_SECONDS + _MARGIN_SECONDS,
+            timeout=GRACE_SECONDS + _AGAIN_SECONDS,
             check=False,
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        _say(f"{plan.name} is not down: {error}")
+    except (OSError, subprocess.TimeoutExpired):
+        # One after another, each with a grace of its own, they may take longer than there is time.
+        containers = _Containers(plan.engine)
+        _say(f"{plan.name} is not down in time: removing its containers")
+        containers.remove()
 
 
-class _Peers:
-    """The addresses of our containers: nobody else is given credentials."""
+class _Containers:
+    """Those that we supervise, found by their label."""
 
     def __init__(self, engine: str) -> None:
         self._engine = EngineHttp(engine)
         label = f"{SUPERVISOR_LABEL}={Supervisor.this_process()}"
-        self._query = urllib.parse.urlencode({"filters": json.dumps({"label": [label]})})
+        query = urllib.parse.urlencode({"all": 1, "filters": json.dumps({"label": [label]})})
+        self._path = f"/containers/json?{query}"
         self._addresses: set[str] = set()
 
+    def remove(self) -> None:
+        """Kills and removes all of them; an engine that is away leaves that to the service."""
+        try:
+            found = self._engine.ask("GET", self._path, _MARGIN_SECONDS).content
+            for container in found if isinstance(found, list) else []:
+                self._engine.ask(
+                    "DELETE", f"/containers/{container['Id']}?force=1", _MARGIN_SECONDS
+                )
+        except EngineAway as error:
+            _say(str(error))
+
     def include(self, address: str) -> bool:
-        """Asks the engine again for an address that is not known yet."""
-        if address not in self._addresses:
+        """Whether one has that address: nobody else is given credentials.
+
+        The engine is asked again for one that is not known yet.
+        """
+        ends_at = time.monotonic() + _MARGIN_SECONDS
+        # The engine lists a container a moment after it has begun to run.
+        while address not in self._addresses and time.monotonic() < ends_at:
             try:
-                found = self._engine.ask("GET", f"/containers/json?{self._query}", _MARGIN_SECONDS)
+                found = self._engine.ask("GET", self._path, _MARGIN_SECONDS)
             except EngineAway:
                 return False
             self._addresses = set(_addresses(found.content))
+            if address not in self._addresses:
+                time.sleep(_AGAIN_SECONDS)
         return address in self._addresses
 
 

@@ -88,6 +88,7 @@ def fetch_images(services: Sequence[ComposeService]) -> Fetch:
 def go_up(
     program: ComposeProgram,
     project: ComposeProject,
+    services: Sequence[ComposeService],
     given: Mapping[str, Passthrough],
     fetch: Fetch,
     words: Sequence[str],
@@ -110,7 +111,7 @@ def go_up(
     }
     version = compose.declared_version(_first_text(project))
     added = _own_folder() / f"{name}-override.json"
-    replace_text(added, compose.override(given, labels, version))
+    replace_text(added, compose.override(services, given, labels, version))
     for warning in {warning for each in given.values() for warning in each.warnings}:
         _say(f"warning: {warning}")
     forward = any(each.network == FORWARD_NETWORK for each in given.values())

@@ -277,5 +277,23 @@ def test_a_service_gets_the_devices_credentials(
     up.start()
 
     assert up.wait_ended(90)
-    assert f"got from http://{address}:" in up.log_text()
+    assert f"got from http://{address}:" in up.log_text(), up.log_text()
     assert len(project.harness.core.tes.requests) == 1
+
+
+@pytest.mark.parametrize("init", ["", "init: false, "], ids=["as-usual", "without-init"])
+def test_services_that_ignore_sigterm_are_gone_before_the_nucleus_loses_patience(
+    project: Project, init: str
+) -> None:
+    command = "[sh, -c, 'echo up; while :; do sleep 0.1; done']"  # process 1 heeds no SIGTERM
+    one = f"{{image: 'tool:1.0', {init}network_mode: none, command: {command}}}"
+    two = one.replace("{image", "{depends_on: [one], image")
+    project.file.write_text(f"services:\n  one: {one}\n  two: {two}\n")
+
+    up = project.process("-f", "app.yaml", "up")
+    up.start()
+    up.wait_ready(lambda: up.log_text().count(" up") >= 2)
+    up.stop(grace_seconds=15.0)
+
+    assert up.exit_code == 143, up.log_text()
+    assert project.containers(all_of_them=True) == []

@@ -16,9 +16,8 @@ from tests.integration.registry_faults import (
     QUICK,
     errors_of,
     https_between,
-    pushed,
 )
-from tests.sandbox.device import OTHER_CREDENTIALS, OTHER_HOST
+from tests.sandbox.device import ECR_HOST, OTHER_CREDENTIALS, OTHER_HOST
 from tests.sandbox.faults import answers
 from tests.sandbox.faults.answers import Answer
 from tests.sandbox.faults.rules import MANIFESTS, PING, Fault
@@ -66,7 +65,9 @@ def test_an_image_that_is_not_there(harness: Harness, code: str, words: str) -> 
 
 
 def test_what_failed_for_good_is_looked_at_again(harness: Harness) -> None:
-    harness.ipc.update_configuration(MANAGER, OPTIONAL)
+    image = f"docker:{ECR_HOST}/app/late:1"
+    late = {**OPTIONAL, "images": [{"uri": image, "required": False}]}
+    harness.ipc.update_configuration(MANAGER, late)
     hurried = (
         "import sys; from dockermgr import cli, service;"
         " service.SECOND_LOOK_SECONDS = 3.0; sys.exit(cli.main(['serve']))"
@@ -80,9 +81,9 @@ def test_what_failed_for_good_is_looked_at_again(harness: Harness) -> None:
     )
     process.start()
     try:
-        failed(harness)
-        pushed(harness)
-        harness.wait_for_image(IMAGE, "READY")
+        failed(harness, image)
+        push_image(harness.device.ecr, "app/late", "1")
+        harness.wait_for_image(image, "READY")
     finally:
         process.stop()
 

@@ -98,7 +98,9 @@ def test_a_project_is_named_after_its_component_in_each_version(component: str, 
 
 def test_an_override_has_no_values_and_as_little_as_possible() -> None:
     given = Passthrough({"SVCUID": "secret", "PLAIN": "x"}, ("/run/ipc.socket",))
-    text = override({"web": given, "db": Passthrough({})}, {"label": "value"}, "3.8")
+    services = [ComposeService("web", None, has_init=True), ComposeService("db", None)]
+    of_each = {"web": given, "db": Passthrough({})}
+    text = override(services, of_each, {"label": "value"}, "3.8")
 
     assert "secret" not in text
     assert yaml.safe_load(text) == {
@@ -111,7 +113,7 @@ def test_an_override_has_no_values_and_as_little_as_possible() -> None:
                     {"type": "bind", "source": "/run/ipc.socket", "target": "/run/ipc.socket"}
                 ],
             },
-            "db": {"labels": {"label": "value"}},
+            "db": {"labels": {"label": "value"}, "init": True},
         },
     }
 
@@ -129,9 +131,10 @@ def test_an_override_has_no_values_and_as_little_as_possible() -> None:
     ],
 )
 def test_networks(network: str | None, added: dict[str, object], top: object) -> None:
-    document = yaml.safe_load(override({"web": Passthrough({}, network=network)}, {}, None))
+    given = {"web": Passthrough({}, network=network)}
+    document = yaml.safe_load(override([ComposeService("web", None)], given, {}, None))
 
-    assert document["services"]["web"] == {"labels": {}, **added}
+    assert document["services"]["web"] == {"labels": {}, "init": True, **added}
     assert document.get("networks") == top
     assert "version" not in document
 

@@ -89,7 +89,7 @@ def _start(arguments: argparse.Namespace) -> int:
         fetch = compose_up.fetch_images(services)
         if arguments.verb == "pull":
             fetch.leave(0)
-        compose_up.go_up(program, project, given, fetch, arguments.words, environment)
+        compose_up.go_up(program, project, services, given, fetch, arguments.words, environment)
     except DockermgrError as error:
         sys.stderr.write(f"dockermgr: {redact(str(error))}\n")
         return ExitCode.ENGINE if error.code in ENGINE_CODES else ExitCode.USAGE
