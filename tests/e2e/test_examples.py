@@ -6,6 +6,7 @@ import contextlib
 import functools
 import gzip
 import json
+import re
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from dockermgr.cli import COMMANDS
 from tests.sandbox import python_image
 from tests.sandbox.archives import SavedImage, archive
 from tests.sandbox.core import TES, Core, InstalledComponent
@@ -23,7 +25,6 @@ from tests.sandbox.images import busybox_layer, push_image
 from tests.sandbox.ipc import Dialect, PublishedMessage, StateReport
 from tests.sandbox.processes import Process
 from tests.sandbox.secrets import SECRETS
-from tests.sandbox.stream_manager import StreamManager
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.usefixtures("artifacts")]
 
@@ -208,6 +209,9 @@ def test_stream_manager_gets_the_task_for_a_file_in_the_work_folder(
 
 
 def stream_file(core: Core, tmp_path: Path, port: int | None) -> None:
+    # It needs the SDK, which the other examples do without.
+    from tests.sandbox.stream_manager import StreamManager
+
     image = python_image.build(EXAMPLES / "stream-manager" / "Dockerfile", "stream-file:1.0.0")
     component = install(core, tmp_path, "stream-manager", image, merge={"bucket": "the-bucket"})
     configuration = {"STREAM_MANAGER_SERVER_PORT": str(port)} if port else {}
@@ -388,3 +392,15 @@ def test_the_table_names_every_example() -> None:
     for recipe in recipes():
         name = recipe.parent.name
         assert f"]({name}" in table, name
+
+
+def test_commands_that_are_written_down_exist() -> None:
+    texts = [*EXAMPLES.rglob("*.md"), *recipes(), PROJECT / "docs" / "migration.md"]
+    written = {
+        command
+        for text in texts
+        for command in re.findall(
+            r"(?:[`[]|exec |&& )dockermgr ([a-z]+)", text.read_text(encoding="utf-8")
+        )
+    }
+    assert {"compose", "load", "run"} <= written <= {*COMMANDS}
