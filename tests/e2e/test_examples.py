@@ -6,8 +6,6 @@ import contextlib
 import functools
 import gzip
 import json
-import re
-import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,16 +13,14 @@ from typing import Any
 import pytest
 import yaml
 
-from dockermgr.cli import COMMANDS
 from tests.sandbox import python_image
 from tests.sandbox.archives import SavedImage, archive
-from tests.sandbox.core import TES, Core, InstalledComponent
+from tests.sandbox.core import Core, InstalledComponent
 from tests.sandbox.demo import BUILD, PROJECT
 from tests.sandbox.device import ECR_PUBLIC_HOST, OTHER_CREDENTIALS, OTHER_HOST, Device
 from tests.sandbox.images import busybox_layer, push_image
 from tests.sandbox.ipc import Dialect, PublishedMessage, StateReport
 from tests.sandbox.processes import Process
-from tests.sandbox.secrets import SECRETS
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.usefixtures("artifacts")]
 
@@ -280,127 +276,3 @@ def test_compose_ipc_gives_ipc_to_one_service(lite_core: Core, tmp_path: Path) -
             ]
     assert with_token == ["reporter"]
     assert running(core) == []
-
-
-@pytest.fixture
-def machine(tmp_path: Path) -> Path:
-    """Commands of a Debian machine without Docker; `calls` has what apt-get was asked for.
-
-    The first use of it meets another's lock; `install` brings the commands.
-    """
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    apt_get = f"""\
-        echo "$*" >> {tmp_path}/calls
-        [ -e {tmp_path}/busy ] || {{ touch {tmp_path}/busy; echo 'E: Could not get lock'; exit 100; }}
-        case "$*" in *' install '* | install*)
-            for name in docker dockerd; do printf '#!/bin/sh\\necho version 1\\n' > {folder}/$name; done
-            chmod +x {folder}/docker {folder}/dockerd
-        esac
-    """
-    usermod = f'echo "usermod $*" >> {tmp_path}/calls'
-    known = 'echo "Package: $2"; [ "$2" != docker-cli ]'
-    groups = '[ "$1" = ggc_user ] || [ "$1" = -nG ] && echo ggc_user'
-    for name, script in {
-        "apt-get": apt_get,
-        "apt-cache": known,
-        "usermod": usermod,
-        "id": groups,
-    }.items():
-        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
-        (folder / name).chmod(0o755)
-    for name in ("sh", "sleep", "grep", "touch", "chmod"):
-        found = next(p for f in ("/bin", "/usr/bin") if (p := Path(f, name)).exists())
-        (folder / name).symlink_to(found)
-    return folder
-
-
-def install_docker(core: Core, component: InstalledComponent, path: str) -> str:
-    done = subprocess.run(
-        ["sh", "-c", component.scripts["install"]],
-        env={**core.environment(component.name), "PATH": path, "RETRY_SECONDS": "0"},
-        capture_output=True,
-        text=True,
-        timeout=WAIT_SECONDS,
-        check=False,
-    )
-    SECRETS.look("the output of install-docker", done.stdout + done.stderr)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def test_install_docker_where_it_is_missing_and_never_again(
-    java_core: Core, tmp_path: Path, machine: Path
-) -> None:
-    component = install(java_core, tmp_path, "install-docker")
-
-    said = install_docker(java_core, component, str(machine))
-    calls = (tmp_path / "calls").read_text().splitlines()
-    assert "trying again in 0 s: apt-get update -q" in said
-    assert calls[:2] == ["update -q", "update -q"]
-    assert calls[2].startswith("install -q -y --no-install-recommends ")
-    assert calls[2].endswith(" docker.io docker-compose")
-    assert calls[3:] == ["usermod -aG docker ggc_user"]
-
-    (tmp_path / "calls").unlink()
-    assert "Docker Engine is there" in install_docker(java_core, component, str(machine))
-    assert (tmp_path / "calls").read_text() == "usermod -aG docker ggc_user\n"
-
-
-def test_install_docker_leaves_a_device_with_docker_alone(
-    java_core: Core, tmp_path: Path, machine: Path
-) -> None:
-    component = install(java_core, tmp_path, "install-docker")
-    real = java_core.environment(component.name)["PATH"]
-    (machine / "id").write_text("#!/bin/sh\necho ggc_user docker\n")
-
-    assert "Docker Engine is there" in install_docker(java_core, component, f"{machine}:{real}")
-    assert not (tmp_path / "calls").exists()
-
-
-def recipes() -> list[Path]:
-    return sorted(EXAMPLES.glob("*/recipe.yaml"))
-
-
-@pytest.mark.parametrize("recipe", recipes(), ids=lambda path: path.parent.name)
-def test_recipes_are_for_both_nuclei(recipe: Path) -> None:
-    content = yaml.safe_load(recipe.read_text())
-    assert len(recipe.read_bytes()) <= 16_000
-    for name, dependency in content.get("ComponentDependencies", {}).items():
-        assert dependency["DependencyType"] == "HARD", name
-        assert dependency["VersionRequirement"].startswith(">="), name
-        assert " <" in dependency["VersionRequirement"], name
-    dependencies = set(content.get("ComponentDependencies", {}))
-    (manifest,) = content["Manifests"]
-    assert manifest["Platform"] == {"os": "linux", "runtime": "*"}
-    steps = manifest["Lifecycle"]
-    assert set(steps) <= {"install", "run"}
-    for step in steps.values():
-        assert isinstance(step.get("Timeout", 1), int)
-        script = step["Script"]
-        assert "exec " in script.splitlines()[-1]
-        braces = [part.partition("}")[0] for part in script.split("{")[1:]]
-        assert all(":" in part for part in braces), script
-        assert script.count("{") == script.count("}")
-        assert ("--pass tes" in script) <= (TES in dependencies)
-    for artifact in manifest.get("Artifacts", []):
-        assert artifact["Uri"].startswith("s3://BUCKET_NAME/COMPONENT_NAME/COMPONENT_VERSION/")
-
-
-def test_the_table_names_every_example() -> None:
-    table = (EXAMPLES / "README.md").read_text()
-    for recipe in recipes():
-        name = recipe.parent.name
-        assert f"]({name}" in table, name
-
-
-def test_commands_that_are_written_down_exist() -> None:
-    texts = [*EXAMPLES.rglob("*.md"), *recipes(), PROJECT / "docs" / "migration.md"]
-    written = {
-        command
-        for text in texts
-        for command in re.findall(
-            r"(?:[`[]|exec |&& )dockermgr ([a-z]+)", text.read_text(encoding="utf-8")
-        )
-    }
-    assert {"compose", "load", "run"} <= written <= {*COMMANDS}
