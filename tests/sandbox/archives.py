@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from tests.sandbox.images import Layer, Platform, random_layer
+from tests.sandbox.images import PATH, Layer, Platform, random_layer
 
 _CREATED = "2026-01-01T00:00:00Z"
 
@@ -31,6 +31,7 @@ class SavedImage:
 
     layers: tuple[Layer, ...]
     tags: tuple[str, ...] = ()
+    command: tuple[str, ...] = ("sh",)
 
     @property
     def config(self) -> bytes:
@@ -39,7 +40,7 @@ class SavedImage:
             {
                 **Platform().as_json(),
                 "created": _CREATED,
-                "config": {"Cmd": ["sh"]},
+                "config": {"Cmd": list(self.command), "Env": [PATH]},
                 "rootfs": {"type": "layers", "diff_ids": [one.diff_id for one in self.layers]},
                 "history": [{"created": _CREATED} for _ in self.layers],
             }

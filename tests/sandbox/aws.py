@@ -8,11 +8,12 @@ import http.client
 import json
 import re
 import socket
+import ssl
 import sys
 import threading
 import time
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Any
 
 import boto3
 
+from tests.sandbox.certificates import Certificate
 from tests.sandbox.processes import Process
 from tests.sandbox.secrets import SECRETS
 
@@ -113,6 +115,23 @@ class Aws:
             self._thread.join()
         self._server.server_close()
         self.process.kill()
+
+    @contextlib.contextmanager
+    def also_at(self, address: str, certificate: Certificate) -> Iterator[None]:
+        """Answers at `address`:443, too: for clients that know AWS by its own names only."""
+        server = _Server((address, 443), _Handler)
+        server.aws = self
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate.certificate, certificate.key)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever, name="sandbox-aws-tls", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            thread.join()
+            server.server_close()
 
     def wait_ready(self) -> None:
         """Returns when moto answers."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import json
 import platform
 import re
 import shutil
@@ -107,10 +108,10 @@ class Core:
         defaults = copy.deepcopy(
             content.get("ComponentConfiguration", {}).get("DefaultConfiguration", {})
         )
-        access_control = defaults.pop("accessControl", {})
         if self.dialect is Dialect.LITE:
             defaults = as_lite_recipe_configuration(defaults)
         merge_configuration(defaults, dict(merge or {}))
+        access_control = defaults.pop("accessControl", {})
         work = self.add_component(
             name,
             configuration=defaults,
@@ -128,6 +129,7 @@ class Core:
             "work:path": f"{work}{end}",
             "kernel:rootPath": str(self.root),
             "iot:thingName": self.device.environment()["AWS_IOT_THING_NAME"],
+            **dict(_pointers(defaults)),
         }
         lifecycle = {**content.get("Lifecycle", {}), **_fitting(content).get("Lifecycle", {})}
         scripts = {step: self._script(entry, variables) for step, entry in lifecycle.items()}
@@ -166,6 +168,15 @@ class Core:
             yield process
         finally:
             process.stop(grace_seconds=15.0)
+
+
+def _pointers(configuration: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    """`configuration:/key/key` for each value; lists and maps as JSON, as both nuclei write them."""
+    for key, value in configuration.items():
+        here = f"{above}/{key}"
+        yield f"configuration:{here}", value if isinstance(value, str) else json.dumps(value)
+        if isinstance(value, dict):
+            yield from _pointers(value, here)
 
 
 def _fitting(recipe: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -30,6 +30,7 @@ OTHER_HOST = "registry.example.com"
 OTHER_CREDENTIALS = Credentials("robot", "robot-password")
 THING_NAME = "sandbox-device"
 _ECR_ADDRESS, _PUBLIC_ADDRESS = f"{box.NETWORK}.1", f"{box.NETWORK}.2"
+_AWS_ADDRESS = f"{box.NETWORK}.3"
 _PROXY_ADDRESSES = range(60, 100)
 _FIRST_FREE_ADDRESS = 100
 _CERTIFICATES = Path("/etc/docker/certs.d")
@@ -158,6 +159,14 @@ class Device:
             folder = _CERTIFICATES / name
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "ca.crt").write_bytes(registry.certificate.authority.read_bytes())
+
+    def lead_to_aws(self, *names: str) -> None:
+        """Names of AWS, for who has no AWS_ENDPOINT_URL, lead to `aws` until the next `reset`."""
+        certificate = self.authority.issue(names)
+        self._extras.enter_context(self.aws.also_at(_AWS_ADDRESS, certificate))
+        for name in names:
+            self.dns.names[name] = _AWS_ADDRESS
+            self._extras.callback(self.dns.names.pop, name, None)
 
     def put_between(self, upstream: Upstream) -> TcpProxy:
         """A proxy that breaks connections, until the next `reset`.

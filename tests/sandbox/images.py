@@ -33,6 +33,7 @@ _OCI_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 _CREATED = "2026-01-01T00:00:00Z"
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
 _MIB = 1024 * 1024
+PATH = "PATH=/usr/local/bin:/usr/bin:/bin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +173,7 @@ def push_image(
             "created": _CREATED,
             "config": {
                 "Cmd": list(command),
-                "Env": ["PATH=/usr/local/bin:/usr/bin:/bin"],
+                "Env": [PATH],
                 "Labels": dict(labels or {}),
             },
             "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]},
