@@ -5,7 +5,10 @@ BIN := $(VENV)/bin
 # The device in a box needs namespaces of its own, which only root may make.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env)
 # What the product does with an engine: run on other engines, too.
-ENGINE_TESTS := tests/integration/test_pull.py tests/integration/test_service.py tests/integration/test_engine_variants.py
+ENGINE_TESTS := $(addprefix tests/integration/test_, pull.py service.py engine_variants.py faults_registry.py load.py)
+# Each worker has a device of its own; most tests wait more than they compute.
+WORKERS ?= 3
+SIDE_BY_SIDE := -n $(WORKERS) --dist worksteal
 STAMP := $(VENV)/.installed
 
 .PHONY: help setup check test test-slow test-engines demo build lock clean
@@ -30,8 +33,8 @@ check: setup  ## Formatting, lint and types
 
 test: check build  ## Every test but the slow ones
 	sh tools/engines.sh docker26
-	$(AS_ROOT) $(BIN)/pytest -m "not slow" $(PYTEST_ARGS)
-	$(AS_ROOT) $(BIN)/pytest -m "not slow" --engine=docker26 $(ENGINE_TESTS)
+	$(AS_ROOT) $(BIN)/pytest -m "not slow" $(SIDE_BY_SIDE) $(PYTEST_ARGS)
+	$(AS_ROOT) $(BIN)/pytest -m "not slow" $(SIDE_BY_SIDE) --engine=docker26 $(ENGINE_TESTS)
 
 test-slow: check build  ## The tests that take minutes
 	$(AS_ROOT) $(BIN)/pytest -m slow $(PYTEST_ARGS)
@@ -39,8 +42,8 @@ test-slow: check build  ## The tests that take minutes
 test-engines: setup  ## The integration tests on Docker 26.1 (containerd's store) and on Podman; see docs/engines.md
 	sh tools/engines.sh docker26
 	$(AS_ROOT) sh tools/engines.sh podman
-	$(AS_ROOT) $(BIN)/pytest -m "not slow" --engine=docker26 tests/integration $(PYTEST_ARGS)
-	$(AS_ROOT) $(BIN)/pytest -m "not slow" --engine=podman tests/integration $(PYTEST_ARGS)
+	$(AS_ROOT) $(BIN)/pytest -m "not slow" $(SIDE_BY_SIDE) --engine=docker26 tests/integration $(PYTEST_ARGS)
+	$(AS_ROOT) $(BIN)/pytest -m "not slow" $(SIDE_BY_SIDE) --engine=podman tests/integration $(PYTEST_ARGS)
 
 demo: setup build  ## The main job on real parts, printed as it happens
 	$(AS_ROOT) $(BIN)/python -m tests.sandbox.demo
