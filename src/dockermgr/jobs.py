@@ -19,16 +19,20 @@ from dockermgr.status import Throttle
 
 log = logging.getLogger(__name__)
 
-Tell = Callable[[Wanted, ImageUpdate], None]
+Tell = Callable[["Job", ImageUpdate], None]
 
 
 class Job:
-    """One wanted image. `tell` hears, on the job's thread, of each update worth sending."""
+    """One wanted image. `tell` hears, on the job's thread, of each update worth sending.
+
+    What is asked of a job is what its owner has heard of it: so whoever reports it says one thing
+    after the other, and nothing before its time.
+    """
 
     def __init__(self, wanted: Wanted, tell: Tell) -> None:
         self.wanted = wanted
         self.update = ImageUpdate(ImageState.QUEUED)
-        """The newest update, also when it was not worth sending."""
+        """What was heard last."""
         self._reference: Reference | None = None
         self._tell = tell
         self._settled = False
@@ -44,6 +48,12 @@ class Job:
             name=f"image {self.wanted.uri[:40]}",
             daemon=True,
         ).start()
+
+    def hear(self, update: ImageUpdate) -> None:
+        """Of what was told, on the owner's thread."""
+        self.update = update
+        # For good: what is here and could not be checked for news is tried again while it runs.
+        self._settled |= update.state in {ImageState.READY, ImageState.FAILED}
 
     def cancel(self) -> None:
         """Ends the work wherever it is; nothing is told any more."""
@@ -81,8 +91,5 @@ class Job:
     def _report(self, update: ImageUpdate) -> None:
         if self._cancellation.cancelled:
             return
-        self.update = update
-        # For good: what is here and could not be checked for news is tried again while it runs.
-        self._settled |= update.state in {ImageState.READY, ImageState.FAILED}
         if self._throttle.passes(update, time.monotonic()):
-            self._tell(self.wanted, update)
+            self._tell(self, update)

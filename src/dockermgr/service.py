@@ -272,13 +272,14 @@ class Service:
 
     # Reports
 
-    def _tell(self, wanted: Wanted, update: ImageUpdate) -> None:
-        self._loop.put(lambda: self._image_changed(wanted, update))
+    def _tell(self, job: Job, update: ImageUpdate) -> None:
+        self._loop.put(lambda: self._image_changed(job, update))
 
-    def _image_changed(self, wanted: Wanted, update: ImageUpdate) -> None:
-        if wanted not in self._jobs:
+    def _image_changed(self, job: Job, update: ImageUpdate) -> None:
+        if self._jobs.get(job.wanted) is not job:  # another one has taken its place
             return
-        self._reporter.image(wanted, update)
+        job.hear(update)
+        self._reporter.image(job.wanted, update)
         self._pace_cloud()
         self._loop.at(self._due_word, SUMMARY_INTERVAL_SECONDS)
         if update.state is not ImageState.PULLING or update.progress is None:

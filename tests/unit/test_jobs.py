@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,14 +35,15 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Told:
-    """What a job told, and when it told of a state."""
+    """What a job told, and when it told of a state; hears it as the service does."""
 
     def __init__(self) -> None:
         self.updates: list[ImageUpdate] = []
         self._condition = threading.Condition()
 
-    def __call__(self, wanted: Wanted, update: ImageUpdate) -> None:
+    def __call__(self, job: Job, update: ImageUpdate) -> None:
         with self._condition:
+            job.hear(update)
             self.updates.append(update)
             self._condition.notify_all()
 
@@ -82,6 +84,20 @@ def test_a_job_tells_of_each_state(tmp_path: Path) -> None:
     ready = told.wait_for(ImageState.READY)
     assert told.states == ["QUEUED", "PULLING", "RETRYING", "PULLING", "READY"]
     assert job.update is ready
+    assert job.settled
+
+
+def test_a_job_is_what_was_heard_of_it_and_not_ahead(tmp_path: Path) -> None:
+    told: queue.SimpleQueue[ImageUpdate] = queue.SimpleQueue()
+    puller = new_puller(FakeEngine(pulled()), tmp_path, Config())
+    job = Job(Wanted("com.example.App", ImageSpec("docker:app:1")), lambda _, u: told.put(u))
+    job.start(puller, Listing(FakeEngine()), None)
+    updates = [told.get(timeout=30) for _ in range(3)]
+    assert updates[-1].state is ImageState.READY
+    assert (job.update.state, job.settled) == (ImageState.QUEUED, False)
+    for update in updates:
+        job.hear(update)
+        assert job.update is update
     assert job.settled
 
 
@@ -140,12 +156,11 @@ def test_nothing_is_told_of_a_job_that_was_cancelled(tmp_path: Path) -> None:
     assert engine.streams[0].closed
 
 
-def test_progress_in_quick_succession_is_told_once_but_remembered(tmp_path: Path) -> None:
+def test_progress_in_quick_succession_is_told_once(tmp_path: Path) -> None:
     told = Told()
-    job = started(tmp_path, FakeEngine(pulled()), told)
+    started(tmp_path, FakeEngine(pulled()), told)
     told.wait_for(ImageState.READY)
     assert told.states == ["QUEUED", "PULLING", "READY"]
-    assert job.update.state is ImageState.READY
 
 
 def test_what_is_ready_and_could_not_be_checked_stays_settled_while_it_is_tried_again(
