@@ -18,7 +18,9 @@ def main(argv: list[str] | None = None) -> int:
     chosen = next((word for word in argv if not word.startswith("-")), None)
     parser = _parser(chosen)
     try:
-        arguments = parser.parse_args(argv)
+        arguments, unknown = parser.parse_known_args(argv)
+        if unknown:  # said by the command itself, with its own usage and exit code
+            arguments.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
         return int(arguments.run(arguments))
     except SystemExit as end:  # argparse: 0 after --help, 2 for wrong usage
         return end.code if isinstance(end.code, int) else ExitCode.USAGE
@@ -45,5 +47,5 @@ def _parser(chosen: str | None) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=module.HELP, description=module.HELP)
         command.add_argument("-v", "--verbose", action="store_true", help="log every step")
         module.add_arguments(command)
-        command.set_defaults(run=module.run)
+        command.set_defaults(run=module.run, parser=command)
     return parser

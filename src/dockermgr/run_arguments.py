@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from dockermgr.reference import URI_SCHEME
+
 _WITHOUT_VALUE = frozenset(
     {
         "detach", "disable-content-trust", "help", "init", "interactive", "no-healthcheck",
@@ -41,6 +43,17 @@ class RunWords:
     networks: tuple[str, ...] = ()
     kept: bool = False
     """`--rm=false`: the container is to be looked at when it has ended."""
+
+
+def image_of(words: Sequence[str]) -> str:
+    """The first word, unless the image stands further on, as `docker run` has it. Raises WrongWords."""
+    if not words:
+        raise WrongWords("no image; write docker: and the image, for example docker:nginx:1.27")
+    first, *rest = words
+    image = next((word for word in rest if word.lower().startswith(URI_SCHEME)), None)
+    if image is not None and not first.lower().startswith(URI_SCHEME):
+        raise WrongWords(f"{first!r} stands before the image: write {image} first, then its flags")
+    return first
 
 
 def read_words(words: Sequence[str], name: str | None = None) -> RunWords:

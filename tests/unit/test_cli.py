@@ -62,6 +62,15 @@ def test_wrong_usage_is_two(words: list[str], capsys: pytest.CaptureFixture[str]
     assert "usage: dockermgr" in capsys.readouterr().err
 
 
+def test_wrong_usage_of_run_is_not_a_code_of_the_containers(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["run", "--rm", "docker:nginx:1.27"]) == 125
+    said = capsys.readouterr().err
+    assert "usage: dockermgr run [--pass FEATURES]" in said
+    assert "unrecognized arguments: --rm" in said
+
+
 def test_only_the_command_that_is_run_is_loaded() -> None:
     code = "import sys; from dockermgr.cli import main; main(['parse', 'docker:a']); print(*sys.modules)"
     done = subprocess.run(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dockermgr.run_arguments import RunWords, WrongWords, read_words
+from dockermgr.run_arguments import RunWords, WrongWords, image_of, read_words
 
 IMAGE = "docker:nginx:1.27"
 _word = st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1, max_size=8)
@@ -69,6 +69,17 @@ def test_a_name_among_the_flags_is_the_name() -> None:
     assert read_words([IMAGE, "--name=one"], "one").name == "one"
     with pytest.raises(WrongWords, match="one and two"):
         read_words([IMAGE, "--name=one"], "two")
+
+
+@pytest.mark.parametrize("before", [["/a:/b"], ["A=1", "--rm"]])
+def test_an_image_after_its_flags_is_named(before: list[str]) -> None:
+    with pytest.raises(WrongWords, match=f"write {IMAGE} first"):
+        image_of([*before, IMAGE, "ls"])
+
+
+@pytest.mark.parametrize("words", [[IMAGE, "-v", "docker:/x"], ["nginx:1.27"], ["nginx", "ls"]])
+def test_otherwise_the_first_word_is_the_image(words: list[str]) -> None:
+    assert image_of(words) == words[0]
 
 
 def test_what_else_is_looked_at() -> None:

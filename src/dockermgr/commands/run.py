@@ -29,7 +29,7 @@ from dockermgr.passthrough import (
     docker_flags,
     parse_features,
 )
-from dockermgr.run_arguments import RunWords, WrongWords, read_words
+from dockermgr.run_arguments import RunWords, WrongWords, image_of, read_words
 
 if TYPE_CHECKING:
     from dockermgr.engine_containers import Containers
@@ -100,10 +100,8 @@ def _start(arguments: argparse.Namespace) -> NoReturn:
     from dockermgr.config import ImageSpec
     from dockermgr.reconcile import to_request
 
-    if not arguments.words:
-        raise WrongWords("no image; write docker: and the image, for example docker:nginx:1.27")
-    # Its own error first: in docker's order of words, a flag's value stands in its place.
-    reference = to_request(ImageSpec(arguments.words[0]), None).reference
+    # Its own error first: in docker's order of words, the command follows without `--`.
+    reference = to_request(ImageSpec(image_of(arguments.words)), None).reference
     words = read_words(arguments.words, arguments.name)
     docker = shutil.which("docker")
     if docker is None:
