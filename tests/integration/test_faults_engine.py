@@ -74,6 +74,13 @@ def heavy_image() -> list[Layer]:
     return large_image("heavy", layers=8, layer_bytes=20_000_000)
 
 
+def push_slow_image(harness: Harness) -> None:
+    """`IMAGE`, which takes seconds to download on any machine."""
+    layers = large_image("slow", layers=4, layer_bytes=10_000_000)
+    push_image(harness.device.public, "library/large", "1", layers=layers)
+    harness.device.put_between(harness.device.public).bytes_per_second = 10_000_000
+
+
 # Missing and forbidden
 
 
@@ -127,7 +134,7 @@ def test_no_permission_is_told_with_user_and_command_and_mended_without_a_restar
 
 
 def test_an_engine_killed_in_the_middle_of_a_pull_is_waited_for(harness: Harness) -> None:
-    push_image(harness.device.public, "library/large", "1", layers=heavy_image())
+    push_slow_image(harness)
 
     with harness.service({"images": [IMAGE], **QUICK}) as process:
         downloading(harness)
@@ -170,7 +177,7 @@ def test_an_engine_that_restarts_again_and_again_is_outlived(harness: Harness) -
 def test_an_engine_that_stops_in_order_in_the_middle_of_a_pull_is_waited_for(
     harness: Harness,
 ) -> None:
-    push_image(harness.device.public, "library/large", "1", layers=heavy_image())
+    push_slow_image(harness)
 
     with harness.service({"images": [IMAGE], **QUICK}):
         downloading(harness)
@@ -189,7 +196,7 @@ def test_an_engine_that_stops_in_order_in_the_middle_of_a_pull_is_waited_for(
 
 def test_an_engine_that_hangs_in_a_pull_is_stalled_and_leaves_no_thread(harness: Harness) -> None:
     push_image(harness.device.public, "library/small", "1")
-    push_image(harness.device.public, "library/large", "1", layers=heavy_image())
+    push_slow_image(harness)
     # Longer than a busy machine's engine is silent while it extracts a layer.
     timeouts = {"firstByteSeconds": 5, "stallSeconds": 5, "extractStallSeconds": 5}
 
@@ -221,7 +228,7 @@ def settled_threads(process: Process) -> int:
 
 
 def test_an_engine_that_hangs_does_not_hang_the_service(harness: Harness) -> None:
-    push_image(harness.device.public, "library/large", "1", layers=heavy_image())
+    push_slow_image(harness)
 
     with harness.service({"images": [IMAGE]}) as process:
         downloading(harness)
