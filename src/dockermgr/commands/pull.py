@@ -16,7 +16,13 @@ HELP = "pull images, with retries and the device's own credentials"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own arguments."""
-    parser.add_argument("uris", nargs="+", metavar="URI", help="docker:<image>")
+    parser.add_argument("uris", nargs="*", metavar="URI", help="docker:<image>")
+    parser.add_argument(
+        "--recipe",
+        metavar="F",
+        help="the images of a component's recipe as well: docker: artifacts of the manifest that fits"
+        " this device, or --platform, and dockerImages",
+    )
     parser.add_argument(
         "--policy",
         type=policy,
@@ -32,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="seconds after which to give up; without it, only an engine that is away ends it",
     )
     parser.add_argument("--json", action="store_true", help="one status object per line")
+    parser.set_defaults(complain=parser.error)
 
 
 def policy(text: str) -> PullPolicy:
@@ -53,6 +60,22 @@ def seconds(text: str) -> float:
     return number
 
 
+def _specs(arguments: argparse.Namespace) -> list[ImageSpec]:
+    """What is asked for; the recipe's own policy and platform are for what the command leaves open."""
+    found = [ImageSpec(uri) for uri in arguments.uris]
+    if arguments.recipe is not None:
+        from dockermgr.recipe_file import images_of  # PyYAML
+
+        try:
+            found += images_of(arguments.recipe, arguments.platform)
+        except ValueError as error:
+            arguments.complain(f"{arguments.recipe}: {error}")
+    elif not found:
+        arguments.complain("no image: write docker:<image>, or --recipe FILE")
+    policy, platform = arguments.policy, arguments.platform
+    return [ImageSpec(s.uri, policy or s.pull_policy, platform or s.platform) for s in found]
+
+
 def run(arguments: argparse.Namespace) -> int:  # noqa: RET503
     """Pulls all URIs, several at once; the exit code speaks for the worst of them."""
     from dockermgr.caller import calling_component
@@ -63,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:  # noqa: RET503
     configure_logging(logging.DEBUG if arguments.verbose else logging.CRITICAL)
     component = calling_component()
     output = output_for(sys.stdout, as_json=arguments.json, component=component)
-    specs = [ImageSpec(uri, arguments.policy, arguments.platform) for uri in arguments.uris]
+    specs = _specs(arguments)
     fetch = Fetch(specs, output, component)
     if not arguments.timeout:
         try:
