@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import bisect
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
@@ -18,6 +19,7 @@ _MERGE = "<<"
 _NULL = "tag:yaml.org,2002:null"
 _MOST_NODES = 100_000
 """A recipe has at most 16,000 bytes. Aliases of aliases make more of a few lines than fits in memory."""
+_JOINED = re.compile(r"\\\r?\n[ \t]*")
 _HEX_ESCAPES = {"x": 2, "u": 4, "U": 8}
 """Digits that follow, YAML 1.2, 5.7 "Escaped characters"."""
 
@@ -31,11 +33,13 @@ class Place:
 
 
 class ReadError(ValueError):
-    """A text that is no YAML or JSON, with the place where it stops being one."""
+    """A text that cannot be read, and the place where that shows; None: the file as a whole."""
 
-    def __init__(self, place: Place, problem: str) -> None:
-        super().__init__(f"line {place.line}, column {place.column}: {problem}")
-        self.place = place
+    def __init__(self, place: Place | None, problem: str) -> None:
+        super().__init__(
+            f"line {place.line}, column {place.column}: {problem}" if place else problem
+        )
+        self.place = place or Place(1, 1)
         self.problem = problem
 
 
@@ -136,8 +140,7 @@ class Node:
         elif self.style in ("|", ">"):
             at = raw.find("\n", at) + 1
         for position, letter in enumerate(self.text[: offset + 1]):
-            while not letter.isspace() and raw[at : at + 1].isspace():
-                at += 1
+            at = self._past_folds(at, letter)
             length = self._length(at)
             if position == offset:
                 break
@@ -145,6 +148,16 @@ class Node:
             if not letter.isspace() or raw[at : at + 1].isspace() or length > 1:
                 at += length
         return self.source.place(min(at, self.end))
+
+    def _past_folds(self, at: int, letter: str) -> int:
+        """Where `letter` is to be looked for: past indentation, and past lines that a backslash joins."""
+        raw = self.source.text
+        if self.style == '"':
+            while joined := _JOINED.match(raw, at):
+                at = joined.end()
+        while not letter.isspace() and raw[at : at + 1].isspace():
+            at += 1
+        return at
 
     def _length(self, at: int) -> int:
         """How many characters of the file one of the text takes."""
@@ -166,14 +179,14 @@ def read(text: str, *, is_json: bool = False) -> Node:
             text = text.replace("\t", " ")
         composed = yaml.compose(text, Loader=yaml.SafeLoader)
         if composed is None:
-            raise ReadError(Place(1, 1), "it is empty")
+            raise ReadError(None, "it is empty")
         return _Conversion(source).node(composed)
     except json.JSONDecodeError as error:
         raise ReadError(Place(error.lineno, error.colno), f"no JSON: {error.msg}") from error
     except yaml.YAMLError as error:
         raise _yaml_problem(source, error) from error
     except RecursionError as error:
-        raise ReadError(Place(1, 1), "it is nested too deeply") from error
+        raise ReadError(None, "it is nested too deeply") from error
 
 
 def _yaml_problem(source: Source, error: yaml.YAMLError) -> ReadError:
@@ -182,7 +195,7 @@ def _yaml_problem(source: Source, error: yaml.YAMLError) -> ReadError:
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or str(error)
     context = getattr(error, "context", None)
-    place = source.place(min(mark.index, len(source.text))) if mark is not None else Place(1, 1)
+    place = source.place(min(mark.index, len(source.text))) if mark is not None else None
     return ReadError(place, f"no YAML: {problem}{f' ({context})' if context else ''}")
 
 

@@ -41,7 +41,7 @@ def read_recipe(text: str, name: str) -> Node:
     """The recipe in a file of that name; `.json` is JSON. Raises ReadError."""
     recipe = read(text, is_json=PurePath(name).suffix.lower() == ".json")
     if recipe.kind is not Kind.MAP or recipe.entry("RecipeFormatVersion") is None:
-        raise ReadError(recipe.place, "this is no Greengrass recipe: it has no RecipeFormatVersion")
+        raise ReadError(None, "this is no Greengrass recipe: it has no RecipeFormatVersion")
     return recipe
 
 
@@ -123,7 +123,7 @@ def images(recipe: Node, labels: Mapping[str, str]) -> tuple[ImageSpec, ...]:
     manifest = next((each for each in manifests(recipe) if fits(each, labels)), None)
     if manifest is None:
         wanted = "/".join(labels.values())
-        raise ReadError(recipe.place, f"no manifest is for {wanted}; write one, or give --platform")
+        raise ReadError(None, f"no manifest is for {wanted}; write one, or give --platform")
     found = [ImageSpec(uri.text.strip()) for uri in artifacts(manifest) if is_docker(uri.text)]
     listed = configuration(recipe, "dockerImages")
     if listed is not None:
@@ -133,7 +133,7 @@ def images(recipe: Node, labels: Mapping[str, str]) -> tuple[ImageSpec, ...]:
         found += specs
     if not found:
         raise ReadError(
-            recipe.place,
+            None,
             "it names no image: there is no docker: artifact in the manifest for"
             f" {labels['os']}/{labels['architecture']}, and no dockerImages in DefaultConfiguration",
         )

@@ -16,7 +16,7 @@ def text_of(name: str) -> str:
     try:
         return Path(name).read_bytes().decode("utf-8-sig")
     except OSError as error:
-        raise ReadError(Place(1, 1), error.strerror or str(error)) from error
+        raise ReadError(None, error.strerror or str(error)) from error
     except UnicodeDecodeError as error:
         before = error.object[: error.start]
         line = before.count(b"\n") + 1

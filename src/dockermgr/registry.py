@@ -115,9 +115,10 @@ def known_host_like(host: str) -> str | None:
 
     One with more or fewer labels is somebody's own: us.gcr.io, docker.n8n.io, registry.gitlab.example.com.
     """
-    from difflib import get_close_matches
-
     host = host.lower()
     near = [known for known in _KNOWN_HOSTS if known.count(".") == host.count(".")]
-    found = get_close_matches(host, near, n=1, cutoff=_LIKE_ENOUGH)
-    return found[0] if found and host not in (*_KNOWN_HOSTS, *_NEIGHBOURS) else None
+    if host in (*_KNOWN_HOSTS, *_NEIGHBOURS) or not near:
+        return None
+    from difflib import get_close_matches  # not for the usual hosts
+
+    return next(iter(get_close_matches(host, near, n=1, cutoff=_LIKE_ENOUGH)), None)

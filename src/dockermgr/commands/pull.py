@@ -8,7 +8,7 @@ import sys
 import threading
 
 from dockermgr.config import ImageSpec
-from dockermgr.errors import DockermgrError, ExitCode
+from dockermgr.errors import DockermgrError, ErrorCode, ExitCode
 from dockermgr.policy import PullPolicy
 
 HELP = "pull images, with retries and the device's own credentials"
@@ -69,7 +69,9 @@ def _specs(arguments: argparse.Namespace) -> list[ImageSpec]:
         try:
             found += images_of(arguments.recipe, arguments.platform)
         except ValueError as error:
-            arguments.complain(f"{arguments.recipe}: {error}")
+            raise DockermgrError(
+                ErrorCode.COMPONENT_CONFIGURATION_NOT_VALID, f"{arguments.recipe}: {error}"
+            ) from error
     elif not found:
         arguments.complain("no image: write docker:<image>, or --recipe FILE")
     policy, platform = arguments.policy, arguments.platform

@@ -90,9 +90,14 @@ def _passing(call: Call, *features: Feature) -> Iterator[Word]:
 
 def _token_exchange(subject: Subject) -> Iterator[Finding]:
     mend = f"{_WANT}: {TES}, HARD"
-    listed = {each.reference for each in subject.images if each.origin is Origin.LISTED}
+    brought = {
+        each.reference
+        for each in subject.images
+        if each.origin in (Origin.LISTED, Origin.ARTIFACT) and each.reference is not None
+    }
     for image in subject.images:
-        if _is_pulled_by_component(image) and image.reference not in listed:
+        is_here = image.origin is not Origin.ARTIFACT and image.reference in brought
+        if _is_pulled_for_component(image) and not is_here:
             yield finding(
                 MISSING_TES,
                 image.node,
@@ -111,7 +116,7 @@ def _token_exchange(subject: Subject) -> Iterator[Finding]:
             )
 
 
-def _is_pulled_by_component(image: Image) -> bool:
+def _is_pulled_for_component(image: Image) -> bool:
     """Images of `dockerImages` are pulled by the manager, with its own credentials."""
     if image.reference is None or image.is_never_pulled or image.origin is Origin.LISTED:
         return False

@@ -64,16 +64,17 @@ def commands(script: str) -> tuple[Command, ...]:
     found = []
     words: list[Word] = []
     before = ""
-    for token in tokens(f"{script}\n"):
+    for token in (*tokens(script), None):
         if isinstance(token, Word):
             words.append(token)
-        elif words:
-            found.append(_command(words, before, token.text))
-            words, before = [], token.text
-        elif token.text != "\n":
-            before = token.text
-    if words:  # a here-document or a quote without an end took the rest
-        found.append(_command(words, before, ""))
+            continue
+        after = token.text if token is not None else ""
+        if words and not (len(words) == 1 and words[0].text in _OPENING):
+            found.append(_command(words, before, after))
+            before = after
+        elif after != "\n":
+            before = after
+        words = []
     return tuple(found)
 
 

@@ -222,8 +222,10 @@ def _image(
 
 
 def list_problems(recipe: Node) -> Iterator[tuple[Node, str]]:
-    """What is wrong with the form of `dockerImages`, and the entry in which it is."""
+    """The first thing that is wrong with the form of an entry of `dockerImages`, and the entry."""
     listed = recipes.configuration(recipe, "dockerImages")
+    found: dict[Node, str] = {}
     if listed is not None:
         for problem in parse_dependent_images(listed.plain())[1]:
-            yield recipes.entry_of(listed, problem.path), str(problem)
+            found.setdefault(recipes.entry_of(listed, problem.path), str(problem))
+    yield from found.items()
