@@ -87,9 +87,9 @@ class Node:
         return self.source.place(self.start)
 
     def entry(self, name: str) -> tuple[Node, Node] | None:
-        """Key and value of a map by its key: in this very case, or else in any."""
+        """Key and value of a map by its key: in this very case, or else in any; the last of several."""
         found = None
-        for key, value in self.entries:
+        for key, value in reversed(self.entries):
             if key.text == name:
                 return key, value
             if found is None and key.text.lower() == name.lower():
@@ -246,7 +246,7 @@ class _Conversion:
                 merged += [entry for source in value.items or (value,) for entry in source.entries]
             else:
                 entries.append((key, value))
-        return self._node(Kind.MAP, given, entries=(*entries, *merged)), size
+        return self._node(Kind.MAP, given, entries=(*merged, *entries)), size
 
     def _node(
         self,

@@ -63,8 +63,9 @@ def test_keys_are_found_in_any_case_but_their_own_comes_first() -> None:
 
 
 def test_plain_values_are_strings() -> None:
-    node = read("a: [1, true, null, x: 1.50]\n<<: {b: c}")
-    assert node.plain() == {"a": ["1", "true", None, {"x": "1.50"}], "b": "c"}
+    node = read("a: [1, true, null, x: 1.50]\n<<: {b: c, a: merged}\nd: e\nd: f")
+    assert node.plain() == {"a": ["1", "true", None, {"x": "1.50"}], "b": "c", "d": "f"}
+    assert node.word("d") == "f"
 
 
 def kinds(node: Node) -> list[Kind]:
