@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import lru_cache
 from itertools import accumulate
 
 import yaml
@@ -133,40 +134,48 @@ class Node:
 
     def place_of(self, offset: int) -> Place:
         """Where the character of a scalar's text at `offset` stands in the file."""
-        at = self.start
-        raw = self.source.text
-        if self.style in ("'", '"'):
-            at += 1
-        elif self.style in ("|", ">"):
-            at = raw.find("\n", at) + 1
-        for position, letter in enumerate(self.text[: offset + 1]):
-            at = self._past_folds(at, letter)
-            length = self._length(at)
-            if position == offset:
-                break
-            # A line that is folded has one space for its break; the indentation is skipped above.
-            if not letter.isspace() or raw[at : at + 1].isspace() or length > 1:
-                at += length
-        return self.source.place(min(at, self.end))
+        indices = _indices(self)
+        return self.source.place(min(indices[offset], self.end) if indices else self.start)
 
-    def _past_folds(self, at: int, letter: str) -> int:
-        """Where `letter` is to be looked for: past indentation, and past lines that a backslash joins."""
-        raw = self.source.text
-        if self.style == '"':
-            while joined := _JOINED.match(raw, at):
-                at = joined.end()
-        while not letter.isspace() and raw[at : at + 1].isspace():
-            at += 1
-        return at
 
-    def _length(self, at: int) -> int:
-        """How many characters of the file one of the text takes."""
-        raw = self.source.text
-        if self.style == "'" and raw.startswith("''", at):
-            return 2
-        if self.style != '"' or raw[at : at + 1] != "\\":
-            return 1
-        return 2 + _HEX_ESCAPES.get(raw[at + 1 : at + 2], 0)
+@lru_cache(maxsize=8)
+def _indices(node: Node) -> tuple[int, ...]:
+    """For each character of a scalar's text, and its end, the index in the file."""
+    raw, at = node.source.text, node.start
+    if node.style in ("'", '"'):
+        at += 1
+    elif node.style in ("|", ">"):
+        at = raw.find("\n", at) + 1
+    found = []
+    for letter in node.text:
+        at = _past_folds(node, at, letter)
+        found.append(at)
+        length = _length(node, at)
+        # A line that is folded has one space for its break; the indentation is skipped above.
+        if not letter.isspace() or raw[at : at + 1].isspace() or length > 1:
+            at += length
+    return (*found, at)
+
+
+def _past_folds(node: Node, at: int, letter: str) -> int:
+    """Where `letter` is to be looked for: past indentation, and past lines that a backslash joins."""
+    raw = node.source.text
+    if node.style == '"':
+        while joined := _JOINED.match(raw, at):
+            at = joined.end()
+    while not letter.isspace() and raw[at : at + 1].isspace():
+        at += 1
+    return at
+
+
+def _length(node: Node, at: int) -> int:
+    """How many characters of the file one of the text takes."""
+    raw = node.source.text
+    if node.style == "'" and raw.startswith("''", at):
+        return 2
+    if node.style != '"' or raw[at : at + 1] != "\\":
+        return 1
+    return 2 + _HEX_ESCAPES.get(raw[at + 1 : at + 2], 0)
 
 
 def read(text: str, *, is_json: bool = False) -> Node:

@@ -203,10 +203,10 @@ def _scripts(
         yield Step(name, key, body, script, of, selectors)
 
 
-def setenvs(recipe: Node) -> Iterator[Node]:
-    """Every map of environment variables, of lifecycles and of their steps."""
+def variables(owner: Node) -> Iterator[tuple[Node, Node]]:
+    """Every environment variable under `Setenv` in the `Lifecycle` of a manifest, or of the recipe itself."""
     seen: set[int] = set()
-    open_nodes = [each.find("Lifecycle") for each in (*manifests(recipe), recipe)]
+    open_nodes = [owner.find("Lifecycle")]
     while open_nodes:
         node = open_nodes.pop(0)
         if node is None or id(node) in seen:
@@ -215,6 +215,6 @@ def setenvs(recipe: Node) -> Iterator[Node]:
         open_nodes += node.items
         for key, value in node.entries:
             if key.text.lower() == "setenv":
-                yield value
+                yield from (each for each in value.entries if each[1].kind is Kind.SCALAR)
             else:
                 open_nodes.append(value)

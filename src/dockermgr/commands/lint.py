@@ -36,10 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strict", action="store_true", help="end with 2 for warnings, too")
     parser.add_argument(
         "--nucleus",
-        type=Nucleus,
-        choices=tuple(Nucleus),
-        default=Nucleus.BOTH,
-        metavar="java|lite|both",
+        choices=[each.value for each in Nucleus],
+        default=Nucleus.BOTH.value,
         help="what it is for (default both: Lite's rules where `runtime` says that it is for Lite)",
     )
     parser.add_argument("--region", type=_region, metavar="R", help="the device's AWS Region")
@@ -72,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Prints what it found; 2 when something is an error, or with `--strict` anything at all."""
     # A recipe may hold what this terminal cannot show.
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    options = Options(arguments.nucleus, arguments.region or "", arguments.account or "")
+    options = Options(Nucleus(arguments.nucleus), arguments.region or "", arguments.account or "")
     write = FORMS[arguments.format]
     counts = dict.fromkeys(Severity, 0)
     for name in arguments.recipes:

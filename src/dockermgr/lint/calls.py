@@ -94,8 +94,10 @@ def docker_run(command: Command) -> DockerRun | None:
             words.setdefault(flag, []).append(rest[max(begin, past - 1)])
         elif begin < len(rest):
             image = rest[begin] if past == begin else next(iter(rest[past:]), None)
-    if image is not None and image.text.startswith(("$", "`")) and not image.is_quoted:
-        image, is_whole = None, False
+    if image is not None and not image.is_literal and not image.is_quoted:
+        # It may be an image, or more flags and no image yet.
+        is_whole = image is rest[-1] and not image.text.startswith(("$", "`"))
+        image = None
     return DockerRun(values, words, image, is_whole)
 
 

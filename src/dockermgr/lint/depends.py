@@ -136,8 +136,9 @@ def _needs_credentials(script: Script) -> Iterator[tuple[Word | Command, str]]:
     for _, run in script.runs:
         for flag in ("env", "e"):
             for value, word in zip(run.values.get(flag, ()), run.words.get(flag, ()), strict=True):
-                if value == TES_URI:
-                    yield word, value
+                name, equals, given = value.partition("=")
+                if name == TES_URI and (not equals or TES_URI in given):
+                    yield word, name
 
 
 def _manager(subject: Subject) -> Iterator[Finding]:

@@ -52,11 +52,10 @@ def _named(subject: Subject, image: Image, reference: Reference) -> Iterator[Fin
     is_local = subject.makes_images and (image.is_never_pulled or image.origin is Origin.DOCKER_RUN)
     if not is_local and reference.digest is None and reference.effective_tag == DEFAULT_TAG:
         what = "the tag latest" if reference.tag else "no tag, so latest,"
-        again = (
-            "docker run keeps to the one that it once pulled"
-            if image.origin is Origin.DOCKER_RUN
-            else "it is asked for again at each start"
-        )
+        again = {
+            Origin.DOCKER_RUN: "docker run keeps to the one that it once pulled",
+            Origin.ARTIFACT: "the nucleus pulls it again at each deployment",
+        }.get(image.origin, "it is asked for again at each start")
         yield finding(
             MUTABLE_IMAGE,
             image.node,
@@ -82,8 +81,8 @@ def _elsewhere(subject: Subject, image: Image, region: str, account: str) -> Ite
         yield finding(
             OTHER_REGION,
             image.node,
-            f"the image is in {region}, the device in {wanted.region}: each pull crosses Regions, and"
-            " the nucleus itself pulls from its own Region only",
+            f"the image is in {region}, the device in {wanted.region}: each pull crosses Regions, and for"
+            " the nucleus's own pulls AWS asks for one Region",
             f"replicate the repository to {wanted.region}, or correct the host",
             offset=image.offset,
         )

@@ -14,7 +14,7 @@ from dockermgr import recipe as recipes
 from dockermgr.lint.findings import Finding, Nucleus, Rule, Severity, finding
 from dockermgr.lint.keys import misspelt_keys
 from dockermgr.lint.subject import Subject
-from dockermgr.nodes import Kind, Node
+from dockermgr.nodes import Node
 
 PLATFORM = Rule("lite-platform", Severity.WARNING, "Lite does not take this manifest")
 ARCHITECTURE = Rule("architecture-name", Severity.ERROR, "No device has this architecture")
@@ -178,12 +178,10 @@ def _dependencies(subject: Subject) -> Iterator[Finding]:
 
 def _variables(subject: Subject) -> Iterator[Finding]:
     texts = [(script.node, script.is_for_lite) for script in subject.scripts]
-    for variables in recipes.setenvs(subject.recipe):
-        texts += [
-            (value, subject.is_any_for_lite)
-            for _, value in variables.entries
-            if value.kind is Kind.SCALAR
-        ]
+    for manifest in subject.manifests:
+        is_for_lite = subject.is_for_lite(manifest)
+        texts += [(value, is_for_lite) for _, value in recipes.variables(manifest)]
+    texts += [(value, subject.is_any_for_lite) for _, value in recipes.variables(subject.recipe)]
     seen: set[int] = set()
     for node, is_for_lite in texts:
         if id(node) not in seen:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from dockermgr.lint.calls import docker_run, docker_words, dockermgr_call
 from dockermgr.lint.findings import Finding, Rule, Severity
 from dockermgr.lint.shell import Command
 from dockermgr.lint.subject import Script, Subject
+from dockermgr.lint.words import Word
 from dockermgr.passthrough import CannotPass, parse_service_features
-from dockermgr.run_arguments import WrongWords, read_words
+from dockermgr.run_arguments import WrongWords, docker_run_flags, read_words
 
 MISSING_INIT = Rule("missing-init", Severity.WARNING, "The container may not heed SIGTERM")
 MISSING_RM = Rule("missing-rm", Severity.WARNING, "The container stays when it has ended")
@@ -99,17 +100,25 @@ def _words(script: Script) -> Iterator[Finding]:
                 if word.is_literal:
                     yield _refused(script, command, "--pass ", error)
         words = [word.text for word in call.words]
-        before_command = call.words[: words.index("--")] if "--" in words else call.words
-        # A variable outside of quotes may be any number of words.
-        is_whole = not any(
-            w.text.startswith(("$", "`")) and not w.is_quoted for w in before_command
-        )
-        if call.verb == "run" and words and is_whole:
+        if call.verb == "run" and words and _is_whole(call.words):
             names = [word.text for word in call.values("--name")]
             try:
                 read_words(words, names[-1] if names else None)
             except WrongWords as error:
                 yield _refused(script, command, "", error)
+
+
+def _is_whole(words: Sequence[Word]) -> bool:
+    """Whether no variable before the command may be, or hold, a flag."""
+    after = [word.text for word in words[1:]]
+    for begin, past, flag, _ in docker_run_flags(after):
+        if flag is None and past == begin:
+            return words[1 + begin].is_literal
+        if any(
+            w.text.startswith(("$", "`")) and not w.is_quoted for w in words[1 + begin : 1 + past]
+        ):
+            return False
+    return True
 
 
 def _refused(script: Script, command: Command, what: str, error: ValueError) -> Finding:

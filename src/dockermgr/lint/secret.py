@@ -10,7 +10,7 @@ from dockermgr.lint.calls import docker_words
 from dockermgr.lint.findings import Finding, Rule, Severity, finding
 from dockermgr.lint.subject import Script, Subject
 from dockermgr.lint.words import Word
-from dockermgr.nodes import Kind, Node
+from dockermgr.nodes import Node
 
 SECRET = Rule("secret-in-recipe", Severity.ERROR, "A secret stands in the recipe")
 
@@ -19,14 +19,16 @@ RULES = (SECRET,)
 _KNOWN = (
     # IAM user guide, "IAM identifiers": AKIA and ASIA are access keys.
     ("an AWS access key", re.compile(r"(?<![A-Z0-9])(?:AKIA|ASIA)[A-Z2-7]{16}(?![A-Z0-9])")),
-    ("a private key", re.compile(r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----")),
-    ("a password in a URL", re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s/:@{}$]+:[^\s/@{}$]+@")),
+    ("a private key", re.compile(r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----\s*[A-Za-z0-9+/]{16}")),
+    ("a password in a URL", re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s/:@{}$<>]+:[^\s/@{}$<>]+@")),
 )
 _NAME = re.compile(
-    r"(?:^|[_.-]|(?<=[a-z0-9]))(?:PASSWORD|PASSWD|PASSPHRASE|PWD|SECRET|TOKEN|API_?KEY|ACCESS_?KEY"
-    r"|SECRET_?KEY|PRIVATE_?KEY)$",
+    r"(?:^|[_.-]|(?<=[a-z0-9]))(?:(?P<word>PASSWORD|PASSWD|PASSPHRASE|PWD)"
+    r"|SECRET|TOKEN|API_?KEY|ACCESS_?KEY|SECRET_?KEY|PRIVATE_?KEY)$",
     re.IGNORECASE,
 )
+_RANDOM = re.compile(r"(?=.*\d)(?=.*[A-Za-z]).{8,}|\d{8,}", re.DOTALL)
+"""A secret, token or key that no human chose; `DB_SECRET: prod/db` is a name, `MAX_TOKEN: 500` a number."""
 _NOT_SECRET = re.compile(
     r"true|false|yes|no|on|off|null|none|[./~].*|arn:.*|[a-z]+://.*|<.*>|.*[$`].*|.*\{[^{}\s]*\}.*",
     re.IGNORECASE | re.DOTALL,
@@ -45,9 +47,9 @@ def check(subject: Subject) -> Iterator[Finding]:
         for what, pattern in _KNOWN:
             for found in pattern.finditer(node.text):
                 yield _found(node, f"this looks like {what}", found.start())
-    for variables in recipes.setenvs(subject.recipe):
-        for key, value in variables.entries:
-            if value.kind is Kind.SCALAR and _is_secret(key.text, value.text):
+    for owner in (*subject.manifests, subject.recipe):
+        for key, value in recipes.variables(owner):
+            if _is_secret(key.text, value.text):
                 yield _found(value, f"the value of {key.text} looks like a secret")
     for script in subject.scripts:
         for word, name in _in_script(script):
@@ -60,11 +62,13 @@ def _found(node: Node, message: str, offset: int | None = None) -> Finding:
 
 
 def _is_secret(name: str, value: str) -> bool:
-    if name.upper() in _SHELLS_OWN or _NAME.search(name) is None:
-        return False
+    called = _NAME.search(name)
     value = value.strip()
-    is_known = any(pattern.search(value) for _, pattern in _KNOWN)  # said already
-    return bool(value) and not is_known and _NOT_SECRET.fullmatch(value) is None
+    if called is None or name.upper() in _SHELLS_OWN or _NOT_SECRET.fullmatch(value):
+        return False
+    if any(pattern.search(value) for _, pattern in _KNOWN):
+        return False  # said already
+    return bool(value if called["word"] else _RANDOM.fullmatch(value))
 
 
 def _in_script(script: Script) -> Iterator[tuple[Word, str]]:
