@@ -74,6 +74,7 @@ def docker_words(command: Command) -> tuple[str, Sequence[Word]]:
 
 
 def past_options(words: Sequence[Word], valued: frozenset[str]) -> Sequence[Word]:
+    """What follows the options; `valued` are those with a value in the next word."""
     at = 0
     while at < len(words) and words[at].text.startswith("-"):
         at += 2 if words[at].text in valued else 1

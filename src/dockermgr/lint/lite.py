@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from dockermgr import recipe as recipes
 from dockermgr.lint.findings import Finding, Nucleus, Rule, Severity, finding
 from dockermgr.lint.keys import misspelt_keys
-from dockermgr.lint.subject import Subject
+from dockermgr.lint.subject import Subject, says_lite
 from dockermgr.nodes import Node
 
 PLATFORM = Rule("lite-platform", Severity.WARNING, "Lite does not take this manifest")
@@ -89,39 +89,32 @@ def _platforms(subject: Subject) -> Iterator[Finding]:
     if not (is_certain or subject.uses_containers or subject.is_any_for_lite):
         return
     for manifest in subject.manifests:
-        platform = manifest.find("Platform")
-        if not recipes.matches(manifest.find("Platform", "os"), "linux"):
-            continue
         runtime, os = manifest.find("Platform", "runtime"), manifest.find("Platform", "os")
-        says_lite = runtime is not None and runtime.text in ("*", "aws_nucleus_lite")
-        if says_lite and os is not None and os.text in ("linux", "*", "all"):
+        others = [each for each in subject.manifests if each is not manifest]
+        if not recipes.matches(os, "linux"):
             continue
-        others = (each for each in subject.manifests if each is not manifest)
-        if not says_lite and (
-            runtime is not None or any(_covers(each, manifest) for each in others)
-        ):
+        if says_lite(manifest):
+            if os is not None and os.text in ("linux", "*", "all"):
+                continue
+            message = "Lite takes a manifest only with an os in full under Platform"
+            severity, mend = Severity.ERROR, "write os: linux"
+        elif runtime is None and not any(_covers(each, manifest) for each in others):
+            message = "Lite passes over a manifest whose Platform has no runtime"
+            severity = Severity.ERROR if is_certain else PLATFORM.severity
+            mend = 'write runtime: "*" under Platform'
+        else:
             continue
-        what, mend = "runtime", 'write runtime: "*" under Platform'
-        if says_lite:
-            what, mend = "an os in full", "write os: linux"
-        yield finding(
-            PLATFORM,
-            platform or manifest,
-            f"Lite passes over a manifest whose Platform has no {what.removeprefix('an ')}"
-            if not says_lite
-            else f"Lite takes a manifest only with {what} under Platform",
-            mend,
-            severity=Severity.ERROR if is_certain or says_lite else None,
-        )
+        node = manifest.find("Platform") or manifest
+        yield finding(PLATFORM, node, message, mend, severity=severity)
 
 
 def _covers(other: Node, manifest: Node) -> bool:
     """Whether `other` is Lite's, for the devices of `manifest`."""
-    if other.word("Platform", "runtime") not in ("*", "aws_nucleus_lite"):
-        return False
-    architecture = manifest.word("Platform", "architecture")
-    return recipes.matches(other.find("Platform", "os"), "linux") and recipes.matches(
-        other.find("Platform", "architecture"), architecture or None
+    architecture = manifest.word("Platform", "architecture") or None
+    return (
+        says_lite(other)
+        and recipes.matches(other.find("Platform", "os"), "linux")
+        and recipes.matches(other.find("Platform", "architecture"), architecture)
     )
 
 
@@ -192,7 +185,8 @@ def _variables(subject: Subject) -> Iterator[Finding]:
 
 def _braces(node: Node, found: re.Match[str], *, is_for_lite: bool) -> Iterator[Finding]:
     inner, text = found[1], found[0]
-    shown = text if len(text) <= 40 and "\n" not in text else f"{text[:30].splitlines()[0]}…"
+    # Not all of what is long: it may be anything, even a secret.
+    shown = text if len(text) <= 24 and "\n" not in text else f"{text[:12].splitlines()[0]}…"
     variable, cross = _VARIABLE.fullmatch(inner), _CROSS.fullmatch(inner)
     if inner in _PLACEHOLDERS and not node.text[: found.start()].endswith("$"):
         return

@@ -155,7 +155,12 @@ def for_lite(manifest: Node, nucleus: Nucleus) -> bool:
     """Whether Lite is to read a manifest: it says so, or the user does."""
     if nucleus is Nucleus.JAVA or not _takes(manifest, "linux"):
         return False
-    return nucleus is Nucleus.LITE or manifest.word("Platform", "runtime") in _LITE
+    return nucleus is Nucleus.LITE or says_lite(manifest)
+
+
+def says_lite(manifest: Node) -> bool:
+    """Whether a manifest says that it is for Lite, perhaps among others."""
+    return manifest.word("Platform", "runtime") in _LITE
 
 
 def _takes(manifest: Node, os: str) -> bool:
