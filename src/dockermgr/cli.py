@@ -9,7 +9,7 @@ import sys
 from dockermgr import __version__
 from dockermgr.errors import DockermgrError, ExitCode
 
-COMMANDS = ("compose", "credentials", "load", "parse", "pull", "run", "serve", "status")
+COMMANDS = ("compose", "credentials", "lint", "load", "parse", "pull", "run", "serve", "status")
 
 
 def main(argv: list[str] | None = None) -> int:

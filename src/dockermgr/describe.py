@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from dockermgr.reference import DEFAULT_TAG, Reference, parse_uri
-from dockermgr.registry import Registry, RegistryKind, classify, is_ecr, resembles_ecr
+from dockermgr.registry import (
+    Registry,
+    RegistryKind,
+    classify,
+    is_ecr,
+    known_host_like,
+    resembles_ecr,
+)
 
 
 def describe_uri(uri: str) -> dict[str, object]:
@@ -21,7 +28,7 @@ def describe_uri(uri: str) -> dict[str, object]:
         "account": registry.account,
         "region": registry.region,
         "fips": registry.fips,
-        "warnings": [*_selector_warnings(reference), *_registry_warnings(reference, registry)],
+        "warnings": [*_selector_warnings(reference), *registry_warnings(reference, registry)],
     }
 
 
@@ -36,7 +43,7 @@ def _selector_warnings(reference: Reference) -> list[str]:
     return [f"{cause} pulled again at each deployment. {mend}"]
 
 
-def _registry_warnings(reference: Reference, registry: Registry) -> list[str]:
+def registry_warnings(reference: Reference, registry: Registry) -> list[str]:
     """At most one: the first that fits is the one to mend first."""
     host, name = registry.host, reference.familiar_name
     portless, colon, _ = host.rpartition(":")
@@ -57,6 +64,8 @@ def _registry_warnings(reference: Reference, registry: Registry) -> list[str]:
             f"{name} is taken for an image of Docker Hub. "
             "If it is a registry's host, write a slash and the repository after it."
         )
+    elif (meant := known_host_like(host)) is not None:
+        warning = f"{host} looks like {meant} mistyped. Write {meant} if that is meant."
     else:
         return []
     return [warning]

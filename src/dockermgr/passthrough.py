@@ -56,6 +56,9 @@ _MEND = {
 }
 
 
+EVERY_SERVICE = ""
+
+
 class CannotPass(ValueError):  # noqa: N818 - what it is says more than Error
     """A feature that cannot reach the container; the message says why, and the mend."""
 
@@ -79,6 +82,15 @@ def parse_features(text: str) -> list[Feature]:
         return [Feature(word.strip().lower()) for word in text.split(",")]
     except ValueError as error:
         raise CannotPass(f"{text!r}: write one or more of {known}, with commas") from error
+
+
+def parse_service_features(text: str) -> tuple[str, list[Feature]]:
+    """`web=ipc,tes` as service and features; without a service, EVERY_SERVICE. Raises CannotPass."""
+    try:
+        return EVERY_SERVICE, parse_features(text)
+    except CannotPass:
+        service, features = text.split("=", 1) if "=" in text else (EVERY_SERVICE, text)
+    return service, parse_features(features)
 
 
 def pass_through(

@@ -105,12 +105,20 @@ _KNOWN_HOSTS = (
     "docker.io", "public.ecr.aws", "ghcr.io", "quay.io", "gcr.io", "registry.gitlab.com",
     "registry.k8s.io", "mcr.microsoft.com", "nvcr.io",
 )  # fmt: skip
+_NEIGHBOURS = frozenset({"icr.io", "lscr.io"})
+"""Well-known as well, and near enough to one of those to be taken for it: IBM's, LinuxServer's."""
 _LIKE_ENOUGH = 0.8
 
 
 def known_host_like(host: str) -> str | None:
-    """A well-known registry that `host` may have been meant to be; None when there is none near."""
-    from difflib import get_close_matches
+    """A well-known registry that `host` may have been meant to be; None when there is none near.
 
-    found = get_close_matches(host.lower(), _KNOWN_HOSTS, n=1, cutoff=_LIKE_ENOUGH)
-    return found[0] if found and found[0] != host.lower() else None
+    One with more or fewer labels is somebody's own: us.gcr.io, docker.n8n.io, registry.gitlab.example.com.
+    """
+    host = host.lower()
+    near = [known for known in _KNOWN_HOSTS if known.count(".") == host.count(".")]
+    if host in (*_KNOWN_HOSTS, *_NEIGHBOURS) or not near:
+        return None
+    from difflib import get_close_matches  # not for the usual hosts
+
+    return next(iter(get_close_matches(host, near, n=1, cutoff=_LIKE_ENOUGH)), None)

@@ -6,7 +6,7 @@ one begins.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from dockermgr.reference import URI_SCHEME
@@ -62,7 +62,9 @@ def read_words(words: Sequence[str], name: str | None = None) -> RunWords:
     end = len(rest)
     values: dict[str, list[str]] = {}
     flags: list[str] = []
-    for begin, past, flag, value in _flags(rest):
+    for begin, past, flag, value in docker_run_flags(rest):
+        if flag is None and past == begin:
+            raise WrongWords(f"{value!r} is no flag of docker run: write -- before the command")
         if flag is None:
             end = begin
             break
@@ -72,7 +74,7 @@ def read_words(words: Sequence[str], name: str | None = None) -> RunWords:
     names = set(values.get("name", [])) | ({name} if name else set())
     if len(names) > 1:
         raise WrongWords(f"two names, {' and '.join(sorted(names))}: write one")
-    if _is_on(values, "detach"):
+    if is_on(values, "detach"):
         raise WrongWords(
             "-d: the nucleus supervises a component by its process, so the container stays in the"
             " foreground; remove it"
@@ -86,18 +88,20 @@ def read_words(words: Sequence[str], name: str | None = None) -> RunWords:
         name=next(iter(names), None),
         platform=values.get("platform", [None])[-1],
         networks=tuple(values.get("network", ())),
-        kept="rm" in values and not _is_on(values, "rm"),
+        kept="rm" in values and not is_on(values, "rm"),
     )
 
 
-def _is_on(values: dict[str, list[str]], flag: str) -> bool:
+def is_on(values: Mapping[str, Sequence[str]], flag: str) -> bool:
+    """Whether a flag without a value is given, and not as `=false`."""
     return flag in values and values[flag][-1] not in _NO
 
 
-def _flags(rest: Sequence[str]) -> Iterator[tuple[int, int, str | None, str]]:
-    """Each flag as first word, word past it, name, value; a name of None is the `--`.
+def docker_run_flags(rest: Sequence[str]) -> Iterator[tuple[int, int, str | None, str]]:
+    """Each flag as first word, word past it, name, value.
 
-    Of letters in one word, the last has the words: `-itp 80:80` is three flags.
+    A name of None ends them: the `--`, or, without a length, a word that is no flag, as value. Of
+    letters in one word, the last has the words: `-itp 80:80` is three flags.
     """
     at = 0
     while at < len(rest):
@@ -107,7 +111,8 @@ def _flags(rest: Sequence[str]) -> Iterator[tuple[int, int, str | None, str]]:
             yield begin, at, None, ""
             return
         if not word.startswith("-") or word == "-":
-            raise WrongWords(f"{word!r} is no flag of docker run: write -- before the command")
+            yield begin, begin, None, word
+            return
         if word.startswith("--"):
             flag, equals, value = word[2:].partition("=")
             if not equals and flag not in _WITHOUT_VALUE:

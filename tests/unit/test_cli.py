@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -54,6 +55,12 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
         ["pull", "--timeout", "soon", "docker:a"],
         ["pull", "--timeout", "nan", "docker:a"],
         ["pull", "--timeout", "inf", "docker:a"],
+        ["lint"],
+        ["lint", "--ignore", "no-such-rule", "recipe.yaml"],
+        ["lint", "--account", "1234", "recipe.yaml"],
+        ["lint", "--region", "us-east1", "recipe.yaml"],
+        ["lint", "--nucleus", "both-of-them", "recipe.yaml"],
+        ["lint", "--format", "xml", "recipe.yaml"],
         ["serve", "more"],
     ],
 )
@@ -71,8 +78,31 @@ def test_wrong_usage_of_run_is_not_a_code_of_the_containers(
     assert "unrecognized arguments: --rm" in said
 
 
-def test_only_the_command_that_is_run_is_loaded() -> None:
-    code = "import sys; from dockermgr.cli import main; main(['parse', 'docker:a']); print(*sys.modules)"
+@pytest.mark.parametrize(
+    ("words", "loaded", "not_loaded"),
+    [
+        (
+            ["parse", "docker:a"],
+            "dockermgr.commands.parse",
+            {"dockermgr.commands.pull", "dockermgr.commands.serve", "logging", "yaml", "difflib"},
+        ),
+        (
+            ["run", "--help"],
+            "dockermgr.commands.run",
+            {"dockermgr.commands.pull", "dockermgr.recipe", "dockermgr.lint", "yaml"},
+        ),
+        (
+            ["pull", "--help"],
+            "dockermgr.commands.pull",
+            {"dockermgr.recipe", "dockermgr.lint", "yaml"},
+        ),
+        (["lint", "--help"], "dockermgr.commands.lint", {"docker", "boto3", "awsiot", "requests"}),
+    ],
+)
+def test_only_the_command_that_is_run_is_loaded(
+    words: list[str], loaded: str, not_loaded: set[str]
+) -> None:
+    code = f"import sys; from dockermgr.cli import main; main({words}); print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
@@ -80,9 +110,9 @@ def test_only_the_command_that_is_run_is_loaded() -> None:
         text=True,
         check=True,
     )
-    loaded = set(done.stdout.split())
-    assert "dockermgr.commands.parse" in loaded
-    assert not loaded & {"dockermgr.commands.pull", "dockermgr.commands.serve", "logging"}
+    modules = set(done.stdout.splitlines()[-1].split())
+    assert loaded in modules
+    assert not modules & not_loaded
 
 
 def test_parse_prints_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -140,6 +170,16 @@ def test_pulls_defaults() -> None:
     assert arguments.uris == ["docker:a", "docker:b"]
     assert (arguments.policy, arguments.platform, arguments.timeout) == (None, None, 0)
     assert arguments.json is False
+
+
+def test_pull_of_a_recipe_that_cannot_be_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("RecipeFormatVersion: '2020-01-25'\nManifests: [{}\n")
+    assert main(["pull", "--recipe", str(recipe), "docker:a:1"]) == 2
+    said = capsys.readouterr().err
+    assert f"{recipe}: line 3, column 1: no YAML: expected ',' or ']'" in said
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("0", 0), ("1.5", 1.5), ("3600", 3600)])

@@ -29,7 +29,7 @@ from dockermgr.registry import classify
 
 LIFE = 12 * 3600.0
 ECR = "123456789012.dkr.ecr.us-east-1.amazonaws.com"
-OTHER_ACCOUNT = "210987654321.dkr.ecr.us-east-1.amazonaws.com"
+OTHER_ACCOUNT = "111122223333.dkr.ecr.us-east-1.amazonaws.com"
 
 
 class Clock:

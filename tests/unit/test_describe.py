@@ -85,6 +85,7 @@ def test_nothing_to_warn_of(uri: str, kind: str, fips: bool | None) -> None:
         (f"docker:{ECR}.evil.example/app:1", "looks like Amazon ECR but is not"),
         (f"docker:evil.{ECR}:443/app:1", "looks like Amazon ECR but is not"),
         ("docker:MyOrg/app:1", "MyOrg is taken for a registry's host because of its upper case"),
+        ("docker:ghrc.io/team/app:1", "ghrc.io looks like ghcr.io mistyped"),
         ("docker:registry.example.com:5000", "registry.example.com is taken for an image"),
     ],
 )

@@ -12,7 +12,6 @@ from dockermgr.cli import COMMANDS
 
 PROJECT = Path(__file__).resolve().parents[2]
 EXAMPLES = PROJECT / "examples"
-TES = "aws.greengrass.TokenExchangeService"
 
 
 def recipes() -> list[Path]:
@@ -21,25 +20,16 @@ def recipes() -> list[Path]:
 
 @pytest.mark.parametrize("recipe", recipes(), ids=lambda path: path.parent.name)
 def test_recipes_are_for_both_nuclei(recipe: Path) -> None:
+    """What `dockermgr lint` does not know: it finds nothing in them, as test_lint.py checks."""
     content = yaml.safe_load(recipe.read_text())
     assert len(recipe.read_bytes()) <= 16_000
     for name, dependency in content.get("ComponentDependencies", {}).items():
         assert dependency["DependencyType"] == "HARD", name
-        assert dependency["VersionRequirement"].startswith(">="), name
-        assert " <" in dependency["VersionRequirement"], name
-    dependencies = set(content.get("ComponentDependencies", {}))
+        assert re.match(r">=\S+ <\S+$", dependency["VersionRequirement"]), name
     (manifest,) = content["Manifests"]
     assert manifest["Platform"] == {"os": "linux", "runtime": "*"}
-    steps = manifest["Lifecycle"]
-    assert set(steps) <= {"install", "run"}
-    for step in steps.values():
-        assert isinstance(step.get("Timeout", 1), int)
-        script = step["Script"]
-        assert "exec " in script.splitlines()[-1]
-        braces = [part.partition("}")[0] for part in script.split("{")[1:]]
-        assert all(":" in part for part in braces), script
-        assert script.count("{") == script.count("}")
-        assert ("--pass tes" in script) <= (TES in dependencies)
+    for step in manifest["Lifecycle"].values():
+        assert "exec " in step["Script"].splitlines()[-1]
     for artifact in manifest.get("Artifacts", []):
         assert artifact["Uri"].startswith("s3://BUCKET_NAME/COMPONENT_NAME/COMPONENT_VERSION/")
 

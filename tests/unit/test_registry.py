@@ -289,6 +289,10 @@ def test_a_mistyped_host_is_recognized(host: str, meant: str) -> None:
         "ghcr.io",
         "localhost:5000",
         "registry.example.com",
+        "us.gcr.io",
+        "icr.io",
+        "docker.n8n.io",
+        "registry.gitlab.example.com",
         f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com",
     ],
 )

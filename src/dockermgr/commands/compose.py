@@ -12,10 +12,15 @@ from dockermgr import compose_supervise
 from dockermgr.commands.pull import policy
 from dockermgr.containers import ContainerError
 from dockermgr.errors import ENGINE_CODES, DockermgrError, ExitCode
-from dockermgr.passthrough import CannotPass, Feature, Passthrough, parse_features
+from dockermgr.passthrough import (
+    EVERY_SERVICE,
+    CannotPass,
+    Feature,
+    Passthrough,
+    parse_service_features,
+)
 
 HELP = "pull the images of a Compose file with the device's credentials, then run Compose"
-EVERY_SERVICE = ""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,11 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _features(text: str) -> tuple[str, list[Feature]]:
     try:
-        return EVERY_SERVICE, parse_features(text)
-    except CannotPass:
-        service, features = text.split("=", 1) if "=" in text else (EVERY_SERVICE, text)
-    try:
-        return service, parse_features(features)
+        return parse_service_features(text)
     except CannotPass as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 

@@ -8,7 +8,7 @@ import sys
 import threading
 
 from dockermgr.config import ImageSpec
-from dockermgr.errors import DockermgrError, ExitCode
+from dockermgr.errors import DockermgrError, ErrorCode, ExitCode
 from dockermgr.policy import PullPolicy
 
 HELP = "pull images, with retries and the device's own credentials"
@@ -16,7 +16,13 @@ HELP = "pull images, with retries and the device's own credentials"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own arguments."""
-    parser.add_argument("uris", nargs="+", metavar="URI", help="docker:<image>")
+    parser.add_argument("uris", nargs="*", metavar="URI", help="docker:<image>")
+    parser.add_argument(
+        "--recipe",
+        metavar="F",
+        help="the images of a component's recipe as well: docker: artifacts of the manifest that fits"
+        " this device, or --platform, and dockerImages",
+    )
     parser.add_argument(
         "--policy",
         type=policy,
@@ -53,6 +59,24 @@ def seconds(text: str) -> float:
     return number
 
 
+def _specs(arguments: argparse.Namespace) -> list[ImageSpec]:
+    """What is asked for; the recipe's own policy and platform are for what the command leaves open."""
+    found = [ImageSpec(uri) for uri in arguments.uris]
+    if arguments.recipe is not None:
+        from dockermgr.recipe_file import images_of  # PyYAML
+
+        try:
+            found += images_of(arguments.recipe, arguments.platform)
+        except ValueError as error:
+            raise DockermgrError(
+                ErrorCode.COMPONENT_CONFIGURATION_NOT_VALID, f"{arguments.recipe}: {error}"
+            ) from error
+    elif not found:
+        arguments.parser.error("no image: write docker:<image>, or --recipe FILE")
+    policy, platform = arguments.policy, arguments.platform
+    return [ImageSpec(s.uri, policy or s.pull_policy, platform or s.platform) for s in found]
+
+
 def run(arguments: argparse.Namespace) -> int:  # noqa: RET503
     """Pulls all URIs, several at once; the exit code speaks for the worst of them."""
     from dockermgr.caller import calling_component
@@ -63,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:  # noqa: RET503
     configure_logging(logging.DEBUG if arguments.verbose else logging.CRITICAL)
     component = calling_component()
     output = output_for(sys.stdout, as_json=arguments.json, component=component)
-    specs = [ImageSpec(uri, arguments.policy, arguments.platform) for uri in arguments.uris]
+    specs = _specs(arguments)
     fetch = Fetch(specs, output, component)
     if not arguments.timeout:
         try:

@@ -1,0 +1,1 @@
+"""Mistakes in recipes that use containers; docs/lint.md has every rule."""
