@@ -72,25 +72,26 @@ def check(subject: Subject) -> Iterator[Finding]:
             )
     yield from _steps(subject)
     yield from _variables(subject)
-    if subject.is_any_for_lite:
+    severity = subject.for_lite(subject.manifests)
+    if severity is not None:
         yield from _dependencies(subject)
-        for key, known in misspelt_keys(subject.recipe, subject.is_for_lite):
+        for key, known in misspelt_keys(
+            subject.recipe, lambda manifest: subject.for_lite([manifest]) is not None
+        ):
             yield finding(
                 KEY_CASE,
                 key,
                 f"Lite heeds the case of keys and does not know {key.text}",
                 f"write {known}",
+                severity=severity,
             )
 
 
 def _platforms(subject: Subject) -> Iterator[Finding]:
     """Manifests that Lite passes over, unless another one is there for the same devices."""
     is_certain = subject.options.nucleus is Nucleus.LITE
-    if not (is_certain or subject.uses_containers or subject.is_any_for_lite):
-        return
     for manifest in subject.manifests:
-        runtime, os = manifest.find("Platform", "runtime"), manifest.find("Platform", "os")
-        others = [each for each in subject.manifests if each is not manifest]
+        os = manifest.find("Platform", "os")
         if not recipes.matches(os, "linux"):
             continue
         if says_lite(manifest):
@@ -98,7 +99,7 @@ def _platforms(subject: Subject) -> Iterator[Finding]:
                 continue
             message = "Lite takes a manifest only with an os in full under Platform"
             severity, mend = Severity.ERROR, "write os: linux"
-        elif runtime is None and not any(_covers(each, manifest) for each in others):
+        elif subject.leaves_lite_open(manifest):
             message = "Lite passes over a manifest whose Platform has no runtime"
             severity = Severity.ERROR if is_certain else PLATFORM.severity
             mend = 'write runtime: "*" under Platform'
@@ -108,24 +109,14 @@ def _platforms(subject: Subject) -> Iterator[Finding]:
         yield finding(PLATFORM, node, message, mend, severity=severity)
 
 
-def _covers(other: Node, manifest: Node) -> bool:
-    """Whether `other` is Lite's, for the devices of `manifest`."""
-    architecture = manifest.word("Platform", "architecture") or None
-    return (
-        says_lite(other)
-        and recipes.matches(other.find("Platform", "os"), "linux")
-        and recipes.matches(other.find("Platform", "architecture"), architecture)
-    )
-
-
 def _steps(subject: Subject) -> Iterator[Finding]:
     seen: set[int] = set()
     for step in subject.steps:
         if id(step.key) in seen:
             continue
         seen.add(id(step.key))
-        is_for_lite = any(map(subject.is_for_lite, step.manifests))
-        if is_for_lite and step.name in ("shutdown", "recover"):
+        severity = subject.for_lite(step.manifests)
+        if severity is not None and step.name in ("shutdown", "recover"):
             yield finding(
                 STEP,
                 step.key,
@@ -136,13 +127,14 @@ def _steps(subject: Subject) -> Iterator[Finding]:
         if timeout is None or re.fullmatch(r"\s*\d+", timeout.text):
             continue
         is_variable = timeout.text.startswith("{")
-        if is_for_lite or not is_variable:
+        if severity is not None or not is_variable:
             who = "Lite refuses" if is_variable else "no nucleus takes"
             yield finding(
                 TIMEOUT,
                 timeout,
                 f"{who} a Timeout that is not a plain number of seconds",
                 "write the number, as in Timeout: 300",
+                severity=severity if is_variable else None,
             )
 
 
@@ -170,20 +162,21 @@ def _dependencies(subject: Subject) -> Iterator[Finding]:
 
 
 def _variables(subject: Subject) -> Iterator[Finding]:
-    texts = [(script.node, script.is_for_lite) for script in subject.scripts]
+    texts = [(each.node, subject.for_lite(each.step.manifests)) for each in subject.scripts]
     for manifest in subject.manifests:
-        is_for_lite = subject.is_for_lite(manifest)
-        texts += [(value, is_for_lite) for _, value in recipes.variables(manifest)]
-    texts += [(value, subject.is_any_for_lite) for _, value in recipes.variables(subject.recipe)]
+        severity = subject.for_lite([manifest])
+        texts += [(value, severity) for _, value in recipes.variables(manifest)]
+    severity = subject.for_lite(subject.manifests)
+    texts += [(value, severity) for _, value in recipes.variables(subject.recipe)]
     seen: set[int] = set()
-    for node, is_for_lite in texts:
+    for node, severity in texts:
         if id(node) not in seen:
             seen.add(id(node))
             for found in _BRACES.finditer(node.text):
-                yield from _braces(node, found, is_for_lite=is_for_lite)
+                yield from _braces(node, found, severity)
 
 
-def _braces(node: Node, found: re.Match[str], *, is_for_lite: bool) -> Iterator[Finding]:
+def _braces(node: Node, found: re.Match[str], lite: Severity | None) -> Iterator[Finding]:
     inner, text = found[1], found[0]
     # Not all of what is long: it may be anything, even a secret.
     shown = text if len(text) <= 24 and "\n" not in text else f"{text[:12].splitlines()[0]}…"
@@ -193,13 +186,14 @@ def _braces(node: Node, found: re.Match[str], *, is_for_lite: bool) -> Iterator[
     if found[2] and variable and _is_known(variable[1], variable[2]):
         return
     if found[2] and cross and _is_known(cross[2], cross[3]):
-        if is_for_lite:
+        if lite is not None:
             yield finding(
                 CROSS_COMPONENT,
                 node,
                 f"Lite fails on {shown}: it fills in variables of the component itself only",
                 "find the place otherwise: {kernel:rootPath}/work/<component> is the same on both nuclei",
                 offset=found.start(),
+                severity=lite,
             )
         return
     if found[2] and variable and _is_meant(variable[1]):
@@ -210,13 +204,14 @@ def _braces(node: Node, found: re.Match[str], *, is_for_lite: bool) -> Iterator[
             f"write one of {', '.join(_KNOWN)}",
             offset=found.start(),
         )
-    elif is_for_lite:
+    elif lite is not None:
         yield finding(
             BRACES,
             node,
             f"Lite takes {shown} for a recipe variable, and fails on it",
             "write $NAME in place of a brace, or put this into a script file among the artifacts",
             offset=found.start(),
+            severity=lite,
         )
 
 

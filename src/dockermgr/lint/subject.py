@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -16,7 +16,7 @@ from dockermgr.lint.calls import (
     dockermgr_call,
     past_options,
 )
-from dockermgr.lint.findings import Finding, Nucleus, Rule, finding
+from dockermgr.lint.findings import Finding, Nucleus, Rule, Severity, finding
 from dockermgr.lint.shell import Command, commands
 from dockermgr.lint.words import Word
 from dockermgr.nodes import Kind, Node
@@ -69,7 +69,6 @@ class Script:
     step: recipes.Step
     node: Node
     commands: Sequence[Command]
-    is_for_lite: bool
 
     @property
     def runs(self) -> Iterator[tuple[Command, DockerRun]]:
@@ -116,24 +115,44 @@ class Subject:
             )
         )
 
-    def is_for_lite(self, manifest: Node) -> bool:
-        """Whether Lite's rules are this manifest's."""
-        return for_lite(manifest, self.options.nucleus)
+    def for_lite(self, manifests: Iterable[Node]) -> Severity | None:
+        """How bad it is if Lite cannot use one of them; None where Lite's rules are not theirs.
 
-    @property
-    def is_any_for_lite(self) -> bool:
-        """Whether Lite's rules are this recipe's."""
-        return any(map(self.is_for_lite, self.manifests))
+        WARNING where all of them leave it open what they are for.
+        """
+        if self.options.nucleus is Nucleus.JAVA:
+            return None
+        of_linux = [manifest for manifest in manifests if _takes(manifest, "linux")]
+        if (of_linux and self.options.nucleus is Nucleus.LITE) or any(map(says_lite, of_linux)):
+            return Severity.ERROR
+        return Severity.WARNING if any(map(self.leaves_lite_open, of_linux)) else None
+
+    def leaves_lite_open(self, manifest: Node) -> bool:
+        """Whether a manifest says nothing of nuclei, and there is no other for Lite on these devices.
+
+        Lite passes over it: whoever means Lite, too, has all the rest to mend as well. Only in
+        recipes that use containers, or are for Lite elsewhere.
+        """
+        return (
+            manifest.find("Platform", "runtime") is None
+            and _takes(manifest, "linux")
+            and (
+                self.options.nucleus is Nucleus.LITE
+                or self.uses_containers
+                or any(map(says_lite, self.manifests))
+            )
+            and not any(_covers(e, manifest) for e in self.manifests if e is not manifest)
+        )
 
 
 def subject(recipe: Node, options: Options) -> Subject:
     """Reads all that the rules need."""
     manifests, steps = recipes.manifests(recipe), recipes.steps(recipe)
-    scripts = []
-    for step in steps:
-        if step.script is not None and _is_posix(step):
-            is_for_lite = any(for_lite(each, options.nucleus) for each in step.manifests)
-            scripts.append(Script(step, step.script, commands(step.script.text), is_for_lite))
+    scripts = [
+        Script(step, step.script, commands(step.script.text))
+        for step in steps
+        if step.script is not None and _is_posix(step)
+    ]
     return Subject(
         recipe,
         options,
@@ -151,16 +170,19 @@ def subject(recipe: Node, options: Options) -> Subject:
     )
 
 
-def for_lite(manifest: Node, nucleus: Nucleus) -> bool:
-    """Whether Lite is to read a manifest: it says so, or the user does."""
-    if nucleus is Nucleus.JAVA or not _takes(manifest, "linux"):
-        return False
-    return nucleus is Nucleus.LITE or says_lite(manifest)
-
-
 def says_lite(manifest: Node) -> bool:
     """Whether a manifest says that it is for Lite, perhaps among others."""
     return manifest.word("Platform", "runtime") in _LITE
+
+
+def _covers(other: Node, manifest: Node) -> bool:
+    """Whether `other` is Lite's, for the devices of `manifest`."""
+    architecture = manifest.word("Platform", "architecture") or None
+    return (
+        says_lite(other)
+        and _takes(other, "linux")
+        and recipes.matches(other.find("Platform", "architecture"), architecture)
+    )
 
 
 def _takes(manifest: Node, os: str) -> bool:
