@@ -98,6 +98,16 @@ def test_the_nucleus_decides_on_lites_rules() -> None:
         assert not any(rule.startswith("lite-") for rule in about_lite)
 
 
+@pytest.mark.parametrize(
+    ("name", "severity"),
+    [("lite-platform.yaml", Severity.WARNING), ("lite-platform-os.yaml", Severity.ERROR)],
+)
+def test_a_recipe_that_says_it_is_for_lite_must_be(name: str, severity: Severity) -> None:
+    (case,) = (case for case in cases() if case.name == name)
+    found = {f.severity for f in lint(case.text, case.name, case.options)}
+    assert found == {severity}
+
+
 ODD = r"""
 '|"|`|$(|${|\|<<|<<EOF|&& && ;|(((|docker|docker run|docker run --|docker run -|docker run -v|dockermgr
 dockermgr run|dockermgr run --pass|dockermgr --|exec|sudo|sudo -u|env|timeout|timeout -k|if|if docker|{|}|{:}

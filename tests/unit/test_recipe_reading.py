@@ -124,6 +124,7 @@ LIFECYCLES = {
         *(("run", "a", ()), ("install", "b", ()))
     ],
     "Manifests: [{}]\nLifecycle: {Run: a}": [("run", "a", ())],
+    "Manifests: [{Lifecycle: {}}]\nLifecycle: {run: a}": [("run", "a", ())],
     "Manifests: [{}]\nLifecycle: {linux: {run: a}, all: {run: {Script: b}}}": [
         *(("run", "a", ("linux",)), ("run", "b", ("all",)))
     ],
@@ -145,6 +146,7 @@ def test_scripts_are_found_in_every_form_of_a_lifecycle(text: str) -> None:
         for step in steps(recipe(text))
     ]
     assert found == LIFECYCLES[text]
+    assert all(len(step.manifests) == 1 for step in steps(recipe(text)))
 
 
 def test_files(tmp_path: Path) -> None:

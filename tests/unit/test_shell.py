@@ -37,6 +37,7 @@ def one(script: str) -> Command:
         ("if a; then b; else c; fi", [["a"], ["b"], ["c"], ["fi"]]),
         ("while ! a; do (b); done", [["a"], ["b"], ["done"]]),
         ("X=1 Y='2 3' exec env Z=4 sudo -u root nice -n 5 timeout -k 1 60 a b", [["a", "b"]]),
+        ("sudo -E env -i -u X Y=1 stdbuf -oL nohup -- a -b", [["a", "-b"]]),
         ("X=1", [[]]),
         (
             "a '{iot:thingName}' {artifacts:path}/x",
@@ -129,6 +130,6 @@ def test_dockermgr() -> None:
     assert call.verb == "run"
     assert [word.text for word in call.values("--pass")] == ["ipc,tes", "work"]
     assert [word.text for word in call.words] == ["docker:a", "-e", "B", "--", "c"]
-    pull = dockermgr_call(one("dockermgr pull docker:a --timeout 5 docker:b --json"))
+    pull = dockermgr_call(one("dockermgr pull --json docker:a --timeout 5 docker:b"))
     assert pull is not None
     assert [word.text for word in pull.words] == ["docker:a", "docker:b"]
