@@ -93,7 +93,7 @@ def test_runs_on_each_python(archive: Path, tmp_path: Path, python: str) -> None
     began = time.monotonic()
     parse([python, "-I", "-S", archive], home)
     later = time.monotonic() - began
-    assert later < first < 30  # measured: 1.4 s and 0.1 s; the limit is for a machine under load
+    assert later < first < 30  # measured: 2 s and 0.05 s; the limit is for a machine under load
     assert not list((tmp_path / "user").iterdir())
     runtime = runtime_of(home)
 
