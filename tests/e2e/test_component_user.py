@@ -95,7 +95,10 @@ def test_it_needs_no_more_than_the_group_of_the_engine(core: Core, tmp_path: Pat
             assert len(client.containers.list()) == 1
             app.stop(grace_seconds=15)
             assert app.exit_code == 143
-            wait_until(lambda: not client.containers.list(all=True), "the container's end")
+            wait_until(
+                lambda: not client.containers.list(all=True, ignore_removed=True),
+                "the container's end",
+            )
         # What it can without the group: the rest of this is no accident.
         refused = subprocess.run(
             as_user(manager.work / "bin/dockermgr", "pull", PRIVATE, groups="--clear-groups"),
