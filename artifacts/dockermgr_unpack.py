@@ -219,8 +219,11 @@ def compile_all(sources: list[tuple[str, str]]) -> None:
             os._exit(0 if done else 1)
         finally:
             os._exit(1)
-    compile_level(sources, own, lambda: True)
-    if child < 0 or os.waitpid(child, 0)[1] != 0:
+    try:
+        compile_level(sources, own, lambda: True)
+    finally:  # on a full disk, too: what it writes is removed next
+        failed = child < 0 or os.waitpid(child, 0)[1] != 0
+    if failed:
         compile_level(sources, by_child, lambda: True)
 
 

@@ -92,7 +92,7 @@ def test_it_needs_no_more_than_the_group_of_the_engine(core: Core, tmp_path: Pat
         with running(core, dependent, "run") as app, core.device.engine.client() as client:
             app.wait_ready(lambda: "up" in app.log_text().splitlines())
             assert status(app)["Uid"].split() == [str(USER)] * 4
-            assert len(client.containers.list()) == 1
+            assert len(client.containers.list(all=True)) == 1
             app.stop(grace_seconds=15)
             assert app.exit_code == 143
             wait_until(

@@ -41,7 +41,7 @@ def test_a_dependents_script_runs_its_container_and_is_stopped(core: Core, tmp_p
         dependent = core.install(recipe)
         with core.running(dependent, "run") as process, core.device.engine.client() as client:
             process.wait_ready(lambda: "up" in process.log_text().splitlines())
-            (container,) = client.containers.list()
+            (container,) = client.containers.list(all=True)
             assert container.labels["io.dockermgr.version"] == "1.2.3"
             assert "ONE=1" in container.attrs["Config"]["Env"]
             process.stop(grace_seconds=15)
