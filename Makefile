@@ -33,6 +33,8 @@ check: setup  ## Formatting, lint and types
 
 test: check build  ## Every test but the slow ones
 	sh tools/engines.sh docker26
+	# Tested is what can be had: one day no Debian will have this version any more.
+	-sh tools/pythons.sh
 	$(AS_ROOT) $(BIN)/pytest -m "not slow" $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 	$(AS_ROOT) $(BIN)/pytest -m "not slow" $(SIDE_BY_SIDE) --engine=docker26 $(ENGINE_TESTS)
 

@@ -23,7 +23,7 @@ import tempfile
 import time
 import zipimport
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +185,7 @@ def _replace(contents: Archive, runtime: Path) -> None:
 def write(contents: Archive, folder: Path, runtime: Path) -> None:
     """Writes what is to be `runtime` into `folder`, and last the marker, which bears its name."""
     made = {folder}
+    sources = []
     for name, content in contents.contents():
         path = folder / name
         if path.parent not in made:
@@ -192,13 +193,49 @@ def write(contents: Archive, folder: Path, runtime: Path) -> None:
             made.add(path.parent)
         path.write_bytes(content)
         if path.suffix == ".py":
-            # Else whoever imports it first, perhaps as root, leaves a cache here.
-            for level in OPTIMIZATION_LEVELS:
-                source = str(runtime / name)
-                py_compile.compile(str(path), dfile=source, quiet=2, optimize=level)
+            sources.append((str(path), str(runtime / name)))
+    compile_all(sources)
     sync(folder)
     (folder / MARKER).write_bytes(os.fsencode(runtime.name))
     sync(folder)
+
+
+def compile_all(sources: list[tuple[str, str]]) -> None:
+    """Writes the bytecode of files, each with the name that it is to have.
+
+    Else whoever imports them first, perhaps as root, leaves a cache there. It is most of a first
+    start, so a child does half of it.
+    """
+    parent = os.getpid()
+    by_child, own = OPTIMIZATION_LEVELS
+    try:
+        child = os.fork()
+    except OSError:  # no memory for one, or no right
+        child = -1
+    if child == 0:
+        try:
+            # Of a killed parent it is the last to hold the lock: nobody tidies up before it ends.
+            done = compile_level(sources, by_child, lambda: os.getppid() == parent)
+            os._exit(0 if done else 1)
+        finally:
+            os._exit(1)
+    try:
+        compile_level(sources, own, lambda: True)
+    finally:  # on a full disk, too: what it writes is removed next
+        failed = child < 0 or os.waitpid(child, 0)[1] != 0
+    if failed:
+        compile_level(sources, by_child, lambda: True)
+
+
+def compile_level(
+    sources: list[tuple[str, str]], level: int, is_wanted: Callable[[], bool]
+) -> bool:
+    """Compiles while that is wanted; returns whether it was to the end."""
+    for path, name in sources:
+        if not is_wanted():
+            return False
+        py_compile.compile(path, dfile=name, quiet=2, optimize=level)
+    return True
 
 
 def sync(folder: Path) -> None:

@@ -14,17 +14,25 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tools import bundle, wheels  # noqa: E402  # found only with the path above
+from tools import bundle, licences, sbom, wheels  # noqa: E402  # found only with the path above
 
 # The machine as `uname -m` says it, and as Greengrass's recipes and our files name it.
 MACHINES = {"x86_64": "amd64", "aarch64": "aarch64"}
+# What Greengrass allows.
+NAME = r"[a-zA-Z0-9-_.]{1,128}"
+VERSION = r"\d+\.\d+\.\d+([-+][0-9A-Za-z.+-]+)?|NEXT_PATCH"
 
 
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "greengrass-build")
-    for path in build(ROOT, parser.parse_args().out):
+    try:
+        made = build(ROOT, parser.parse_args().out)
+    except (ValueError, wheels.LockError) as error:
+        print(f"build: {error}", file=sys.stderr)
+        return 1
+    for path in made:
         print(f"{path.stat().st_size:>12,}  {path}")
     return 0
 
@@ -34,38 +42,58 @@ def build(root: Path, out: Path) -> list[Path]:
     name, author, version = identity(root)
     cache = root / "build/wheels"
     pins = wheels.read_lock(root / "requirements/runtime.lock")
-    library = [file for wheel in wheels.pure_wheels(pins, cache) for file in wheels.files_of(wheel)]
-    files = bundle.collect([*library, *package(root)])
+    pure = wheels.pure_wheels(pins, cache)
+    licence = (root / "LICENSE").read_bytes()
+    library = [file for wheel in pure for file in wheels.files_of(wheel)]
+    files = bundle.collect([*library, *package(root), ("dockermgr/LICENSE", licence)])
     launcher = {path.name: path.read_bytes() for path in (root / "artifacts").glob("*.py")}
     launcher["__main__.py"] = launcher.pop("launcher.py")
     files["dockermgr_start.py"] = launcher.pop("dockermgr_start.py")
     release = code_version(root)
+    folder = out / f"artifacts/{name}/{version}"
 
-    def bundled(machine: str, label: str) -> Path:
-        common, native = split_native(wheels.native_wheels(pins, cache, machine))
-        path = out / f"artifacts/{name}/{version}/dockermgr-linux-{label}.pyz"
-        bundle.bundle(path, launcher, {**files, **common}, native, release, machine)
-        return path
+    def bundled(machine: str, label: str) -> tuple[Path, list[Path]]:
+        native = wheels.native_wheels(pins, cache, machine)
+        common, own = split_native(native)
+        path = folder / f"dockermgr-linux-{label}.pyz"
+        bundle.bundle(path, launcher, {**files, **common}, own, release, machine)
+        return path, [wheel for found in native.values() for wheel in found]
 
     with ThreadPoolExecutor() as pool:
-        made = list(pool.map(bundled, MACHINES.keys(), MACHINES.values()))
-    recipe = out / "recipes/recipe.yaml"
-    recipe.parent.mkdir(parents=True, exist_ok=True)
-    text = (root / "recipe.yaml").read_text(encoding="utf-8")
-    bundle.put(recipe, filled(text, name, author, version).encode())
-    remove_all_but([*made, recipe], out)
-    return [*made, recipe]
+        bundles = list(pool.map(bundled, MACHINES.keys(), MACHINES.values()))
+    made = [path for path, _ in bundles]
+    taken = [*pure, *(wheel for _, native in bundles for wheel in native)]
+    packages = licences.packages(pins, taken, licence.decode())
+    recipe = (root / "recipe.yaml").read_text(encoding="utf-8")
+    texts = {
+        folder / "dockermgr.cdx.json": sbom.sbom(name, author, version, made, packages),
+        folder / "THIRD_PARTY_LICENSES.txt": licences.as_text(packages).encode(),
+        out / "recipes/recipe.yaml": filled(recipe, name, author, version).encode(),
+    }
+    for path, content in texts.items():
+        bundle.put(path, content)
+    made += texts
+    remove_all_but(made, out)
+    return made
 
 
 def identity(root: Path) -> tuple[str, str, str]:
     """Name, author and version of the component, as gdk-config.json gives them.
 
     The version may be NEXT_PATCH: the GDK then looks in the folder of that name, and puts the real
-    one into the recipe when it publishes.
+    one into the recipe when it publishes. Raises ValueError.
     """
-    components = json.loads((root / "gdk-config.json").read_text(encoding="utf-8"))["component"]
-    ((name, component),) = components.items()
-    return name, component["author"], component["version"]
+    path = root / "gdk-config.json"
+    try:
+        ((name, component),) = json.loads(path.read_text(encoding="utf-8"))["component"].items()
+        author, version = component["author"], component["version"]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        what = "one component with author and version"
+        raise ValueError(f"{path} does not have {what}: {type(error).__name__}: {error}") from error
+    for what, text, form in (("name", name, NAME), ("version", version, VERSION)):
+        if not re.fullmatch(form, str(text)):
+            raise ValueError(f"{path}: {what} {text!r} is not one: {form}")
+    return name, str(author), version
 
 
 def code_version(root: Path) -> str:
@@ -105,7 +133,9 @@ def filled(recipe: str, name: str, author: str, version: str) -> str:
     """
     values = {"COMPONENT_NAME": name, "COMPONENT_AUTHOR": author, "COMPONENT_VERSION": version}
     for key, value in values.items():
-        recipe = recipe.replace(f"{{{key}}}", value)
+        # Within double quotes YAML has JSON's escapes.
+        quoted = json.dumps(value, ensure_ascii=False)[1:-1]
+        recipe = recipe.replace(f"{{{key}}}", quoted)
     return recipe
 
 

@@ -31,6 +31,7 @@ class Pin:
     name: str
     version: str
     sha256: frozenset[str]
+    required_by: tuple[str, ...]
     text: str  # as it stands in the lock
 
 
@@ -40,7 +41,7 @@ class LockError(RuntimeError):
 
 def read_lock(path: Path) -> list[Pin]:
     """The pins of a lock with hashes, as uv and pip-compile write it, without those of Windows."""
-    text = re.sub(r"(?m)^\s*#.*\n", "", path.read_text(encoding="utf-8"))
+    text = re.sub(r"(?m)^#.*\n", "", path.read_text(encoding="utf-8"))
     pins = []
     for entry in re.split(r"(?m)^(?=\S)", text):
         if not entry.strip():
@@ -54,8 +55,14 @@ def read_lock(path: Path) -> list[Pin]:
             continue
         if marker and marker != "python_full_version < '3.14'":
             raise LockError(f"{path}: {head[1]} has a condition the build does not know: {marker}")
-        pins.append(Pin(head[1], head[2], hashes, entry))
+        pins.append(Pin(head[1], head[2], hashes, _required_by(entry), entry))
     return pins
+
+
+def _required_by(entry: str) -> tuple[str, ...]:
+    """The names in its comments: `# via one`, or `# via` and then one on each line."""
+    comments = re.findall(r"(?m)^ +# +(?:via(?: |$))?(.*)$", entry)
+    return tuple(words[0] for words in map(str.split, comments) if words)
 
 
 def pure_wheels(pins: list[Pin], folder: Path) -> list[Path]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 from dockermgr import tes
 from dockermgr.credentials import Credentials, EcrTokens
@@ -71,12 +70,11 @@ def assemble_for_command(component: str) -> Parts:
 class Serving:
     """The service with its link to the nucleus."""
 
-    def __init__(self, default_component: str, status_request_topic: str) -> None:
+    def __init__(self, component: str, status_request_topic: str) -> None:
         from dockermgr.ipc import Listener, NucleusLink  # awscrt: 10 MB
         from dockermgr.reporter import Identity
         from dockermgr.service import Service
 
-        component = own_component(default_component)
         self._parts = parts = assemble(component)
         self._service = Service(
             Identity(component, os.environ.get("AWS_IOT_THING_NAME")),
@@ -103,10 +101,3 @@ class Serving:
         """Safe in a signal handler: sets flags and wakes threads."""
         self._parts.tokens.stop()
         self._service.stop()
-
-
-def own_component(default: str) -> str:
-    """The component's name: a nucleus names the work folder after it; `default` anywhere else."""
-    home = os.environ.get("DOCKERMGR_HOME")
-    name = Path(home).name if home else ""
-    return name if "." in name else default

@@ -19,7 +19,8 @@ def artifacts() -> dict[str, Path]:
     """The built files by architecture; built if they are missing or older than what they are of."""
     folder = OUT / "artifacts" / NAME / VERSION
     found = {label: folder / f"dockermgr-linux-{label}.pyz" for label in MACHINES.values()}
-    sources = [ROOT / "recipe.yaml", ROOT / "gdk-config.json", ROOT / "requirements/runtime.lock"]
+    files = ("LICENSE", "gdk-config.json", "recipe.yaml", "requirements/runtime.lock")
+    sources = [ROOT / file for file in files]
     for name in ("src", "artifacts", "tools"):
         sources += [path for path in (ROOT / name).rglob("*") if path.suffix not in (".pyc", "")]
     newest = max(path.stat().st_mtime for path in sources)

@@ -1,4 +1,4 @@
-"""The Python interpreters on this machine, by what is found on PATH and under pyenv."""
+"""The Python interpreters on this machine: under pyenv, on PATH, and of tools/pythons.sh."""
 
 import os
 import re
@@ -6,6 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
+UNPACKED = Path(__file__).resolve().parents[2] / "build/pythons"
 SUPPORTED = ("3.10", "3.11", "3.12", "3.13", "3.14")
 
 
@@ -23,7 +24,8 @@ def supported_pythons() -> list[str]:
     """One of each minor version that dockermgr runs on; at least the one that runs this."""
     found = _pyenv()
     for version in SUPPORTED:
-        path = shutil.which(f"python{version}")
+        unpacked = UNPACKED / version / "usr/bin/python3"
+        path = shutil.which(f"python{version}") or (str(unpacked) if unpacked.exists() else None)
         if path and version not in found:
             found[version] = path
     found[f"3.{sys.version_info.minor}"] = sys.executable

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -16,7 +17,9 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.pythons import supported_pythons
-from tools.build import MACHINES, ROOT, build, identity
+from tests.e2e.trees import build_tree, built_files, copy_tree
+from tools.build import MACHINES, ROOT, identity
+from tools.wheels import files_of
 
 OUT = ROOT / "greengrass-build"
 NAME, _, VERSION = identity(ROOT)
@@ -38,9 +41,13 @@ assert boto3.client("ecr-public", **names).meta.endpoint_url == (
 docker.DockerClient(base_url="unix:///nowhere", version="1.41").close()
 import yaml
 assert yaml.safe_load("a: [1]") == {"a": [1]}
+from dockermgr.compression import Tap, unpacked
 if sys.version_info < (3, 14):
     from backports import zstd
-    assert zstd.decompress(zstd.compress(b"abc")) == b"abc"
+else:
+    from compression import zstd
+packed = zstd.compress(b"abc")
+assert b"".join(unpacked(Tap(iter([packed]), summed=False), packed)) == b"abc"
 for name, module in list(sys.modules.items()):
     if name.partition(".")[0] in ("awscrt", "_awscrt", "awsiot", "boto3", "docker", "tenacity",
                                   "yaml", "backports", "urllib3", "requests", "certifi",
@@ -86,7 +93,7 @@ def test_runs_on_each_python(archive: Path, tmp_path: Path, python: str) -> None
     began = time.monotonic()
     parse([python, "-I", "-S", archive], home)
     later = time.monotonic() - began
-    assert later < first < 30  # measured: 1.4 s and 0.1 s; the limit is for a machine under load
+    assert later < first < 30  # measured: 2 s and 0.05 s; the limit is for a machine under load
     assert not list((tmp_path / "user").iterdir())
     runtime = runtime_of(home)
 
@@ -100,23 +107,28 @@ def test_runs_on_each_python(archive: Path, tmp_path: Path, python: str) -> None
     assert result.returncode == 0, result.stderr
 
 
-def test_build_is_reproducible(artifacts: dict[str, Path], tmp_path: Path) -> None:
-    once, again = build(ROOT, tmp_path / "1"), build(ROOT, tmp_path / "2")
-    assert [p.relative_to(tmp_path / "1") for p in once] == [
-        p.relative_to(tmp_path / "2") for p in again
-    ]
-    for one, other in zip(once, again, strict=True):
-        assert one.read_bytes() == other.read_bytes(), one.name
-        assert one.stat().st_mode == other.stat().st_mode
+@pytest.mark.parametrize("python", supported_pythons()[:: len(supported_pythons()) - 1 or 1])
+def test_build_is_reproducible(artifacts: dict[str, Path], tmp_path: Path, python: str) -> None:
+    """By the oldest and the newest Python, elsewhere, for somebody with other habits."""
+    tree = copy_tree(tmp_path / "a tree")
+    habits = {"TZ": "Asia/Tokyo", "LC_ALL": "tr_TR.UTF-8", "PYTHONHASHSEED": "7"}
+    done = build_tree(tree, python, umask=0o077, **habits)
+    assert done.returncode == 0, done.stderr
+    assert built_files(tree / "greengrass-build") == built_files(OUT)
+    for path in (path for path in OUT.rglob("*") if path.is_file()):
+        again = tree / "greengrass-build" / path.relative_to(OUT)
+        assert again.stat().st_mode == path.stat().st_mode, path
 
 
 def test_nothing_else_is_left_to_be_published(artifacts: dict[str, Path]) -> None:
-    files = {str(path.relative_to(OUT)) for path in OUT.rglob("*") if path.is_file()}
     folder = f"artifacts/{NAME}/{VERSION}"
-    assert files == {
+    assert set(built_files(OUT)) == {
         "recipes/recipe.yaml",
         f"{folder}/dockermgr-linux-amd64.pyz",
         f"{folder}/dockermgr-linux-aarch64.pyz",
+        # The recipe does not name these: they are for people, and no device loads them.
+        f"{folder}/dockermgr.cdx.json",
+        f"{folder}/THIRD_PARTY_LICENSES.txt",
     }
 
 
@@ -134,9 +146,12 @@ def test_contents(artifacts: dict[str, Path], label: str) -> None:
         }
         assert sum("zstd" in name for name in native) == 4  # one for each Python
         for name in native:
-            header = archive.read(name)[:20]
-            assert header[:4] == b"\x7fELF"
-            assert struct.unpack_from("<H", header, 18)[0] == ELF_MACHINES[label]
+            content = archive.read(name)
+            assert content[:4] == b"\x7fELF"
+            assert struct.unpack_from("<H", content, 18)[0] == ELF_MACHINES[label]
+            # The C library of the oldest systems that have a Python 3.10.
+            assert max(map(int, re.findall(rb"GLIBC_2\.(\d+)", content))) <= 17, name
+            assert content in from_wheels(name, label), name
         with tarfile.open(fileobj=BytesIO(archive.read("lib.tar"))) as library:
             names = set(library.getnames())
     assert {"dockermgr/cli.py", "dockermgr/py.typed", "dockermgr_start.py"} <= names
@@ -152,7 +167,32 @@ def test_contents(artifacts: dict[str, Path], label: str) -> None:
     for package in {name for name in names if name.endswith(".dist-info/METADATA")}:
         folder = package.rpartition("/")[0]
         licences = [n for n in names if n.startswith(folder) and "LICENSE" in n.upper()]
-        assert licences or folder.startswith("awsiotsdk-"), folder  # that wheel has none
+        assert licences or folder.startswith("awsiotsdk-"), folder  # see test_sbom.py
+
+
+def test_only_native_libraries_differ_by_machine(artifacts: dict[str, Path]) -> None:
+    contents = []
+    for path in artifacts.values():
+        with zipfile.ZipFile(path) as archive:
+            names = [name for name in archive.namelist() if not name.startswith("native/")]
+            contents.append({name: archive.read(name) for name in names})
+    one, other = contents
+    assert one.keys() == other.keys()
+    # The machine and the digests of its libraries stand in these.
+    assert {name for name in one if one[name] != other[name]} == {"__main__.py", "manifest.json"}
+
+
+def from_wheels(name: str, label: str) -> list[bytes]:
+    """What the wheels for a machine and an ABI have under the name of a native library."""
+    _, abi, path = name.split("/", 2)
+    machine = {other: machine for machine, other in MACHINES.items()}[label]
+    tag = (
+        abi
+        if path.startswith("_awscrt")
+        else f"cp{''.join(re.findall(r'cpython-(3[0-9]+)', path))}"
+    )
+    wheels = (ROOT / "build/wheels").glob(f"*-{tag}-*_{machine}*.whl")
+    return [content for wheel in wheels for file, content in files_of(wheel) if file == path]
 
 
 def test_concurrent_first_starts(archive: Path, tmp_path: Path) -> None:

@@ -41,13 +41,16 @@ def test_a_dependents_script_runs_its_container_and_is_stopped(core: Core, tmp_p
         dependent = core.install(recipe)
         with core.running(dependent, "run") as process, core.device.engine.client() as client:
             process.wait_ready(lambda: "up" in process.log_text().splitlines())
-            (container,) = client.containers.list()
+            (container,) = client.containers.list(all=True)
             assert container.labels["io.dockermgr.version"] == "1.2.3"
             assert "ONE=1" in container.attrs["Config"]["Env"]
             process.stop(grace_seconds=15)
             assert process.exit_code == 143
-            assert not client.containers.list(all=True)
+            assert not client.containers.list(all=True, ignore_removed=True)
             with core.running(dependent, "run") as again:
                 again.wait_ready(lambda: again.log_text().count("\nup\n") == 2)
                 again.kill()
-                wait_until(lambda: not client.containers.list(all=True), "the end of the orphan")
+                wait_until(
+                    lambda: not client.containers.list(all=True, ignore_removed=True),
+                    "the end of the orphan",
+                )

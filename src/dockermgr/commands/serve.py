@@ -16,6 +16,7 @@ from dockermgr.errors import ExitCode
 HELP = "run as the Greengrass component (started by the nucleus)"
 
 DEFAULT_COMPONENT = "io.dockermgr.DockerApplicationManager"
+"""Without DOCKERMGR_COMPONENT, by which the recipe says what it is called: no nucleus tells."""
 STATUS_REQUEST_TOPIC = "dockermgr/requests/status"
 STOP_SECONDS = 1.5
 """Threads that wait for the engine or the nucleus may not hold up the end: SIGTERM ends us within 2 s."""
@@ -33,7 +34,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     configure_logging(logging.DEBUG if arguments.verbose else logging.INFO)
     try:
-        serving = Serving(DEFAULT_COMPONENT, STATUS_REQUEST_TOPIC)
+        component = os.environ.get("DOCKERMGR_COMPONENT") or DEFAULT_COMPONENT
+        serving = Serving(component, STATUS_REQUEST_TOPIC)
     except KeyError as error:
         print(
             f"dockermgr: {error.args[0]} is not set; `serve` is started by the Greengrass nucleus."
