@@ -127,7 +127,8 @@ _RULES: tuple[_Rule, ...] = (
         r"|bearer token: invalid status code from registry 403|" + _free("401|unauthorized"),
         ErrorCode.DOCKER_LOGIN_ERROR,
         Retry.NEVER,
-        "the registry refused the credentials, or wants some and has none",
+        "the registry refused the credentials, or wants some and has none; a login for one that is not"
+        " Amazon ECR stands under `registries` in the manager's configuration",
         credentials_refused=True,
     ),
     _rule(

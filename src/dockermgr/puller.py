@@ -112,7 +112,7 @@ class Puller:
             raise DockermgrError(
                 ErrorCode.DOCKER_IMAGE_NOT_VALID,
                 f"{request.reference} is not on this device, and its pull policy is Never",
-                hint="load it (docker load), or choose another pull policy",
+                hint="load it (dockermgr load), or choose another pull policy",
             )
         image = self._pull_when_due(errand)
         self._memory.record(request, image)

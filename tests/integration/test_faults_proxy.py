@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Any
 
 import pytest
 
-from tests.integration.harness import Finished, Harness
+from tests.integration.harness import Harness
 from tests.integration.registry_faults import IMAGE, QUICK
 from tests.integration.test_faults_aws import trouble
 from tests.integration.test_load import BUCKET, put_object
@@ -52,18 +53,20 @@ class Site:
         engine.wait_ready()
         return engine
 
-    def service(self, image: str, engine: Engine) -> contextlib.AbstractContextManager[Process]:
-        """The service, which wants the image, behind the proxy."""
-        variables = {**REAL_AWS, **self.proxy.variables(), "DOCKER_HOST": engine.host}
+    def service(
+        self, image: str, engine: Engine, proxy: Mapping[str, str] | None = None
+    ) -> contextlib.AbstractContextManager[Process]:
+        """The service, which wants the image, with these variables; the proxy's where there are none."""
+        proxy = self.proxy.variables() if proxy is None else proxy
+        variables = {**REAL_AWS, **proxy, "DOCKER_HOST": engine.host}
         return self.harness.service({"images": [image], **QUICK}, **variables)
 
-    def run(self, *arguments: str, engine: Engine, **proxy: str) -> Finished:
-        """A command with these variables."""
-        return self.harness.run(*arguments, **REAL_AWS, DOCKER_HOST=engine.host, **proxy)
-
-    def pull(self, engine: Engine, **proxy: str) -> Finished:
-        """A pull of the private image that does not wait for long."""
-        return self.run("pull", "--timeout", "2", IMAGE, engine=engine, **proxy)
+    def error(self, words: str) -> dict[str, Any]:
+        """The first error with these words."""
+        error = trouble(self.harness, words)["error"]
+        assert isinstance(error, dict)
+        assert (error["code"], error["retryable"]) == ("NETWORK_ERROR", True)
+        return error
 
 
 @contextlib.contextmanager
@@ -107,12 +110,11 @@ def test_registry_and_aws_are_reached_through_the_proxy_and_nothing_else_is(
 
 def test_an_archive_in_s3_comes_through_the_proxy(site: Site) -> None:
     place = put_object(site.harness, archive(saved_image("app:1")))
-    engine = site.device.engine
 
-    done = site.run("load", place, engine=engine, **site.proxy.variables())
+    done = site.harness.run("load", place, **REAL_AWS, **site.proxy.variables())
 
     assert done.code == 0, done.err
-    assert engine.tags() == {"app:1"}
+    assert site.device.engine.tags() == {"app:1"}
     assert {*site.proxy.targets} == {f"{S3}:443"}
     assert site.proxy.others == []
 
@@ -122,9 +124,10 @@ def test_what_no_proxy_names_is_reached_directly(site: Site) -> None:
     variables = {**site.proxy.variables(), "NO_PROXY": f"localhost,.{REGION}.amazonaws.com"}
     engine = site.engine(**variables)
 
-    done = site.pull(engine, **variables)
+    with site.service(IMAGE, engine, variables):
+        ready = site.harness.wait_for_image(IMAGE, "READY")
 
-    assert done.code == 0, done.err
+    assert ready["error"] is None
     assert site.proxy.targets == []
 
 
@@ -142,11 +145,9 @@ def test_a_proxy_that_refuses_is_named_without_its_password(site: Site) -> None:
     with site.service(IMAGE, engine):
         for status, words, mend in PROXYS_OWN:
             site.proxy.status = status
-            seen = trouble(site.harness, words)
-            assert seen["error"]["code"] == "NETWORK_ERROR"
-            assert f"the proxy {site.proxy.shown} " in seen["error"]["message"]
-            assert mend in seen["error"]["hint"]
-            assert seen["error"]["retryable"] is True
+            error = site.error(words)
+            assert f"the proxy {site.proxy.shown} " in error["message"]
+            assert mend in error["hint"]
         site.proxy.status = None
         site.harness.wait_for_image(IMAGE, "READY")
 
@@ -154,11 +155,10 @@ def test_a_proxy_that_refuses_is_named_without_its_password(site: Site) -> None:
 def test_a_proxy_that_is_down_is_named(site: Site) -> None:
     site.proxy.close()
 
-    done = site.pull(site.device.engine, **site.proxy.variables())
+    with site.service(IMAGE, site.device.engine):
+        error = site.error(f"no connection to the proxy {site.proxy.shown} (Connection refused)")
 
-    assert done.code == 4
-    assert f"no connection to the proxy {site.proxy.shown} (Connection refused)" in done.err
-    assert "networkProxy" in done.err
+    assert "networkProxy" in error["hint"]
 
 
 TO_THE_ENGINE = [
@@ -176,11 +176,9 @@ def test_a_proxy_that_refuses_the_engine_is_named_without_its_password(site: Sit
     with site.service(HUB_IMAGE, engine):
         for status, words, mend in TO_THE_ENGINE:
             site.proxy.status = status
-            seen = trouble(site.harness, words)
-            assert seen["error"]["code"] == "NETWORK_ERROR"
-            assert mend in seen["error"]["hint"]
-            assert f"through the proxy {site.proxy.shown}" in seen["error"]["hint"]
-            assert seen["error"]["retryable"] is True
+            error = site.error(words)
+            assert mend in error["hint"]
+            assert f"through the proxy {site.proxy.shown}" in error["hint"]
         site.proxy.status = None
         site.harness.wait_for_image(HUB_IMAGE, "READY")
 
@@ -189,27 +187,25 @@ def test_a_proxy_that_is_down_for_the_engine_is_named(site: Site) -> None:
     engine = site.engine()
     site.proxy.close()
 
-    done = site.run("pull", "--timeout", "2", HUB_IMAGE, engine=engine, **site.proxy.variables())
+    with site.service(HUB_IMAGE, engine):
+        error = site.error("proxyconnect")
 
-    assert done.code == 4
-    assert "proxyconnect" in done.err
-    assert "the engine gets no connection to its proxy" in done.err
-    assert f"through the proxy {site.proxy.shown}" in done.err
+    assert "the engine gets no connection to its proxy" in error["hint"]
+    assert f"through the proxy {site.proxy.shown}" in error["hint"]
 
 
 def test_an_engine_that_does_not_use_the_components_proxy_is_told(site: Site) -> None:
-    done = site.pull(site.device.engine, **site.proxy.variables())
+    with site.service(IMAGE, site.device.engine):
+        error = site.error("no such host")
 
-    assert done.code == 4
-    assert (
+    assert error["hint"].startswith(
         f"this component reaches {ECR_HOST} through the proxy {site.proxy.shown}, and the engine"
-        " without a proxy: give both the same proxy settings" in done.err
+        " without a proxy: give both the same proxy settings"
     )
 
 
 def test_a_component_that_does_not_use_the_engines_proxy_is_told(site: Site) -> None:
-    done = site.pull(site.engine())
+    with site.service(IMAGE, site.engine(), {}):
+        error = site.error(f"no connection to https://{API}")
 
-    assert done.code == 4
-    assert f"no connection to https://{API}" in done.err
-    assert f"and the engine through the proxy {site.proxy.shown}" in done.err
+    assert f"and the engine through the proxy {site.proxy.shown}" in error["hint"]

@@ -61,8 +61,9 @@ class ForwardProxy:
         self._server.server_close()
 
     def variables(self) -> dict[str, str]:
-        """What a nucleus with this `networkProxy` sets for components, but for the small letters."""
-        return dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), self.url)
+        """What both nuclei set for components when this is their `networkProxy`."""
+        names = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+        return dict.fromkeys((*names, *map(str.lower, names)), self.url)
 
 
 class _Server(socketserver.ThreadingTCPServer):
