@@ -18,6 +18,7 @@ NOBODY = "(command line)"
 """Whose images are that were pulled outside of any component."""
 _MEGABYTE = 1_000_000
 _INDENT = " " * 6
+_TO_DO = "to do:"
 _LEAST_WIDTH = 40
 """Of a narrower terminal the rest is left to itself."""
 
@@ -102,6 +103,8 @@ def as_text(seen: Mapping[str, object], width: int) -> str:
         lines += [
             _cut(f"  {_container_line(container)}", width) for container in held["containers"]
         ]
+    if any(line.lstrip().startswith(_TO_DO) for line in lines):
+        lines += ["", "more of each code: docs/troubleshooting.md"]
     return "\n".join(lines)
 
 
@@ -118,7 +121,7 @@ def _told(text: str, width: int) -> list[str]:
 
 def _error_lines(error: Mapping[str, object], width: int, when: str = "") -> list[str]:
     lines = _told(f"{error['code']}: {error['message']}{when}", width)
-    return lines + (_told(f"to do: {error['hint']}", width) if error.get("hint") else [])
+    return lines + (_told(f"{_TO_DO} {error['hint']}", width) if error.get("hint") else [])
 
 
 def _manager_lines(manager: object, width: int) -> list[str]:

@@ -46,9 +46,11 @@ class Proxies:
         return cls.of(https, none)
 
     def to(self, host: str) -> str:
-        """The proxy on the way to `host[:port]`; empty where there is none."""
+        """The proxy on the way to `host[:port]`; empty where there is none, as always to this machine."""
         import urllib.request as url  # some ms, for failures only
 
+        if host.startswith(("localhost", "127.")):
+            return ""
         direct = url.proxy_bypass_environment(host, {"no": self.no_proxy})  # type: ignore[attr-defined]
         return "" if direct else self.https_proxy
 

@@ -146,9 +146,10 @@ class Transport(HTTPAdapter):
         # One silent address of a host leaves time for the next.
         timeout = (self._timeout_seconds / 4, self._timeout_seconds)
         body = bytearray()
-        proxies = _proxies(origin)
+        proxies: dict[str, str] = {}
         try:
             request = requests.Request("GET", url, headers).prepare()
+            proxies = _proxies(origin)
             with self.send(request, stream=True, timeout=timeout, proxies=proxies) as response:
                 # To its end, without which the connection can't be used again.
                 for chunk in response.raw.stream(_CHUNK_BYTES, decode_content=False):

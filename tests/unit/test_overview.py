@@ -65,6 +65,8 @@ def test_text_has_a_line_for_each_image_and_container() -> None:
         "      NETWORK_ERROR: no route; next attempt 2026-01-31T12:00:05.000Z",
         "      to do: check the network",
         "  container app: Up 3 minutes (nginx:1)",
+        "",
+        "more of each code: docs/troubleshooting.md",
     ]
 
 

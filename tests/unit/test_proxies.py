@@ -41,6 +41,11 @@ def test_what_no_proxy_names_has_none(no_proxy: str, direct: bool) -> None:
     assert (Proxies.of(PROXY, no_proxy).to(f"{HOST}:5000") == "") is direct
 
 
+def test_this_machine_is_reached_directly() -> None:
+    for host in ("localhost:5000", "127.0.0.2"):
+        assert Proxies.of(PROXY, "").to(host) == ""
+
+
 def test_variables_in_small_letters_come_first_and_all_proxy_does_not_count() -> None:
     both = {
         "HTTPS_PROXY": "http://other.example.com",
