@@ -13,6 +13,7 @@ from dockermgr.handover import taken_over
 from dockermgr.image import ImageRequest
 from dockermgr.images import LocalImage
 from dockermgr.locks import ImageLocks
+from dockermgr.proxies import Proxies
 from dockermgr.puller import Memory, Puller
 from dockermgr.state import PulledImage, State, home_folder
 from dockermgr.token_process import TokenProcess
@@ -53,7 +54,9 @@ def assemble(component: str) -> Parts:
 
     memory = Memory(record, is_ours=state.is_ours, was_reached=state.was_reached)
     locks = ImageLocks(home / "locks")
-    return Parts(engine, Puller(engine, credentials, memory, locks), state, tokens, credentials)
+    proxies = Proxies.of_environment(os.environ)
+    puller = Puller(engine, credentials, memory, locks, proxies)
+    return Parts(engine, puller, state, tokens, credentials)
 
 
 def assemble_for_command(component: str) -> Parts:

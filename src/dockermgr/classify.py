@@ -48,6 +48,22 @@ def _free(words: str) -> str:
 # The first rule that fits wins, so what is more telling stands first.
 _RULES: tuple[_Rule, ...] = (
     _rule(
+        # What net/http makes of a proxy's answer to CONNECT; a registry's own has a number.
+        r"(?:get|head) \"?https://[^\s\"]*\"?: (?:proxyconnect tcp: )?"
+        r"(?:forbidden|bad gateway|service unavailable|gateway time-?out)$",
+        ErrorCode.NETWORK_ERROR,
+        Retry.UNTIL_MENDED,
+        "the engine's proxy does not connect it to the registry: let it allow that host, or name the host"
+        " in the engine's NO_PROXY, see Proxies in docs/operations.md",
+    ),
+    _rule(
+        _free("proxyconnect") + r"(?!.*authentication required)",
+        ErrorCode.NETWORK_ERROR,
+        Retry.UNTIL_MENDED,
+        "the engine gets no connection to its proxy: start that, or correct the engine's proxy settings,"
+        " see Proxies in docs/operations.md",
+    ),
+    _rule(
         r"no such host",
         ErrorCode.NETWORK_ERROR,
         Retry.UNTIL_MENDED,
@@ -99,7 +115,8 @@ _RULES: tuple[_Rule, ...] = (
         r"proxy authentication required|" + _free("407"),
         ErrorCode.NETWORK_ERROR,
         Retry.LIMITED,
-        "the proxy wants a login: correct the engine's own proxy settings",
+        "the engine's proxy wants a login, or another one: correct the engine's proxy settings, see"
+        " Proxies in docs/operations.md",
     ),
     _rule(
         r"no basic auth credentials|authorization token has expired|authentication required"
@@ -110,7 +127,8 @@ _RULES: tuple[_Rule, ...] = (
         r"|bearer token: invalid status code from registry 403|" + _free("401|unauthorized"),
         ErrorCode.DOCKER_LOGIN_ERROR,
         Retry.NEVER,
-        "the registry refused the credentials, or wants some and has none",
+        "the registry refused the credentials, or wants some and has none; a login for one that is not"
+        " Amazon ECR stands under `registries` in the manager's configuration",
         credentials_refused=True,
     ),
     _rule(
@@ -177,8 +195,7 @@ _RULES: tuple[_Rule, ...] = (
         r"connection refused|i/o timeout|timeout exceeded|handshake timeout|deadline exceeded"
         r"|connection reset|broken pipe|unexpected eof|no route to host|is unreachable"
         r"|server misbehaving|temporary failure|connection timed out"
-        r"|use of closed network connection|stream error|bad record mac|"
-        + _free("eof|goaway|proxyconnect"),
+        r"|use of closed network connection|stream error|bad record mac|" + _free("eof|goaway"),
         ErrorCode.NETWORK_ERROR,
         Retry.UNTIL_MENDED,
         "check this device's network, its proxy settings and the engine's own proxy settings",

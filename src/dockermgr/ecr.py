@@ -18,7 +18,7 @@ import urllib.parse
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dockermgr.aws import CONNECT_TIMEOUT_SECONDS, aws_client, device_keys
+from dockermgr.aws import CONNECT_TIMEOUT_SECONDS, aws_client, device_keys, unreachable
 from dockermgr.errors import DockermgrError, ErrorCode, Retry
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def fetch_token(region: str, *, fips: bool = False, away: str = "") -> EcrToken:
 
 
 def _check_reachable(endpoint: str, region: str) -> None:
-    if any(name.lower().endswith("_proxy") for name in os.environ):
+    if any(value for name, value in os.environ.items() if name.lower() == "https_proxy"):
         return  # the way there is not the direct one
     parts = urllib.parse.urlsplit(endpoint)
     address = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
@@ -167,12 +167,7 @@ def _from_botocore_error(error: Exception, region: str) -> DockermgrError:
     if isinstance(error, EndpointConnectionError):
         return _away(error.kwargs["endpoint_url"], region)
     if isinstance(error, HTTPClientError | UnreachableError):
-        return DockermgrError(
-            ErrorCode.NETWORK_ERROR,
-            f"ECR in {region} cannot be reached: {error}",
-            hint=_NETWORK_HINT,
-            retry=Retry.UNTIL_MENDED,
-        )
+        return unreachable(f"ECR in {region} cannot be reached", error, _NETWORK_HINT)
     if isinstance(error, NoCredentialsError | PartialCredentialsError):
         return DockermgrError(
             ErrorCode.GET_ECR_CREDENTIAL_ERROR,

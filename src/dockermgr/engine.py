@@ -22,6 +22,7 @@ from dockermgr.engine_sdk import (
     new_client,
 )
 from dockermgr.images import LocalImage, LocalImages
+from dockermgr.proxies import Proxies
 from dockermgr.reference import Reference
 
 DEFAULT_SOCKET = "unix:///var/run/docker.sock"
@@ -42,6 +43,7 @@ class EngineInfo:
     version: str
     data_root: str
     driver: str
+    proxies: Proxies
 
 
 class PullStream:
@@ -124,13 +126,20 @@ class Engine:
         return self._connected
 
     def info(self) -> EngineInfo:
-        """Version, data root and storage driver."""
+        """Version, data root, storage driver and proxies."""
         answer = self._ask(lambda client: client.info())
         return EngineInfo(
             version=str(answer.get("ServerVersion", "")),
             data_root=str(answer.get("DockerRootDir", "")),
             driver=str(answer.get("Driver", "")),
+            proxies=Proxies.of(
+                str(answer.get("HttpsProxy") or ""), str(answer.get("NoProxy") or "")
+            ),
         )
+
+    def proxies(self) -> Proxies:
+        """Those that it pulls through."""
+        return self.info().proxies
 
     def platform(self) -> str:
         """`os/architecture` of the images that run here."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ from dockermgr.manifest import ManifestUnavailable, fetch_manifest
 from dockermgr.mirrors import Mirrors
 from dockermgr.policy import PullPolicy, check_allowed
 from dockermgr.progress import Progress
+from dockermgr.proxies import Proxies, with_ways
 from dockermgr.pulling import Engine, Pull
 from dockermgr.refusal import explained
 from dockermgr.slots import Slots
@@ -49,12 +51,19 @@ class Puller:
     """Brings images here, any number at once, up to `maxConcurrentPulls` of them pulling."""
 
     def __init__(
-        self, engine: Engine, credentials: Credentials, memory: Memory, locks: ImageLocks
+        self,
+        engine: Engine,
+        credentials: Credentials,
+        memory: Memory,
+        locks: ImageLocks,
+        proxies: Proxies | None = None,
     ) -> None:
+        """`proxies`: what this process reaches AWS through."""
         self._engine = engine
         self._credentials = credentials
         self._memory = memory
         self._locks = locks
+        self._proxies = proxies or Proxies()
         self._platform: str | None = None
         self._space = SpaceCheck(engine)
         self._watchdog = Watchdog()
@@ -103,7 +112,7 @@ class Puller:
             raise DockermgrError(
                 ErrorCode.DOCKER_IMAGE_NOT_VALID,
                 f"{request.reference} is not on this device, and its pull policy is Never",
-                hint="load it (docker load), or choose another pull policy",
+                hint="load it (dockermgr load), or choose another pull policy",
             )
         image = self._pull_when_due(errand)
         self._memory.record(request, image)
@@ -192,12 +201,17 @@ class Puller:
         host = request.registry.host
         platform = request.platform or self._platform or ""
         error = explained(error, request, errand.credential, platform, errand.cancellation)
-        return in_context(
+        error = in_context(
             self._credentials.explained(error, host),
             request.registry,
             reached=self._memory.was_reached(host),
             insecure=request.registry.insecure,
         )
+        if error.code is ErrorCode.NETWORK_ERROR:
+            with contextlib.suppress(DockermgrError):
+                # The engine has proxy settings of its own, which nothing keeps the same.
+                return with_ways(error, host, self._proxies, self._engine.proxies())
+        return error
 
     def _pull(self, errand: Errand) -> LocalImage:
         with self._watchdog.watch(lambda: errand.still_waiting(_no_answer(errand), 0)) as patience:

@@ -13,6 +13,7 @@ from dockermgr.errors import DockermgrError, ErrorCode, Retry
 from dockermgr.image import ImageRequest
 from dockermgr.images import LocalImage, LocalImages
 from dockermgr.progress import Progress, PullProgress
+from dockermgr.proxies import Proxies
 from dockermgr.reference import Reference
 from dockermgr.watchdog import Watchdog, Watched
 
@@ -33,6 +34,8 @@ class Engine(Protocol):
     """What the way of an image needs of the engine."""
 
     def platform(self) -> str: ...
+
+    def proxies(self) -> Proxies: ...
 
     def free_bytes(self) -> int | None: ...
 

@@ -6,7 +6,6 @@ import contextlib
 import functools
 import ipaddress
 import os
-import re
 import socket
 import ssl
 import threading
@@ -24,6 +23,7 @@ from urllib3.util import Url, parse_url
 
 import dockermgr
 from dockermgr.manifest import ManifestUnavailable
+from dockermgr.proxies import refusal_in, without_login
 
 CERTIFICATES = Path("/etc/docker/certs.d")
 """Where the engine looks for the authorities of single registries, `<host[:port]>/*.crt`
@@ -32,7 +32,6 @@ CERTIFICATES = Path("/etc/docker/certs.d")
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 _ERRORS = (OSError, ValueError, urllib3.exceptions.HTTPError)  # requests' own are OSErrors
 _CHUNK_BYTES = 64 * 1024
-_REFUSED_BY_PROXY = re.compile(r"Tunnel connection failed: ([0-9]+)")  # as http.client says it
 
 Origin = Url
 """Scheme, host (in lower case, an IPv6 address in brackets) and port: whether credentials may go there."""
@@ -147,6 +146,7 @@ class Transport(HTTPAdapter):
         # One silent address of a host leaves time for the next.
         timeout = (self._timeout_seconds / 4, self._timeout_seconds)
         body = bytearray()
+        proxies: dict[str, str] = {}
         try:
             request = requests.Request("GET", url, headers).prepare()
             proxies = _proxies(origin)
@@ -162,7 +162,8 @@ class Transport(HTTPAdapter):
         except _ERRORS as error:
             reason = self._reason(error)
         # Out of the handler: the errors of requests hold the headers that were sent.
-        raise ManifestUnavailable(f"{origin}: {reason}")
+        way = f", through the proxy {without_login(proxies['https'])}" if proxies else ""
+        raise ManifestUnavailable(f"{origin}{way}: {reason}")
 
     def _reason(self, error: Exception) -> str:
         """What went wrong, in words that quote neither addresses nor what was sent."""
@@ -171,8 +172,8 @@ class Transport(HTTPAdapter):
             return "none of its addresses answers"
         if self._aborted or any(isinstance(cause, TimeoutError) for cause in causes):
             return f"no answer within {self._timeout_seconds:g} s"
-        if refused := _REFUSED_BY_PROXY.search(str(error)):
-            return f"the proxy answered HTTP {refused[1]}"
+        if (status := refusal_in(str(error))) is not None:
+            return f"the proxy answered HTTP {status}"
         for cause in causes:
             if isinstance(cause, ssl.SSLCertVerificationError):
                 return f"its certificate is not trusted: {cause.verify_message}"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from dockermgr.aws import aws_client, device_keys
+from dockermgr.aws import aws_client, device_keys, unreachable
 from dockermgr.compression import CHUNK_BYTES
 from dockermgr.errors import DockermgrError, ErrorCode, Retry
 from dockermgr.stored import Changed
@@ -124,7 +124,7 @@ class S3Object:
         except _broken() as error:
             raise self._unreachable(error) from error
         if not found:
-            raise self._unreachable("it sent nothing")
+            raise self._unreachable(EOFError("it sent nothing"))
         return found
 
     def _get(self, offset: int, length: int | None = None) -> Any:
@@ -206,12 +206,11 @@ class S3Object:
             ErrorCode.S3_ACCESS_DENIED, f"{self._address} cannot be asked for: {error}", hint=hint
         )
 
-    def _unreachable(self, reason: object) -> DockermgrError:
-        return DockermgrError(
-            ErrorCode.NETWORK_ERROR,
-            f"the download of {self._address} broke off or could not begin: {reason}",
-            hint="check this device's network and proxy; offline sites need a VPC endpoint for s3",
-            retry=Retry.UNTIL_MENDED,
+    def _unreachable(self, reason: Exception) -> DockermgrError:
+        return unreachable(
+            f"the download of {self._address} broke off or could not begin",
+            reason,
+            "check this device's network and proxy; offline sites need a VPC endpoint for s3",
         )
 
 

@@ -43,7 +43,8 @@ def test_images_are_shown_as_the_service_knows_them(harness: Harness) -> None:
     assert states(seen) == {TOOL: "READY", ABSENT: "FAILED"}
     assert text.startswith("manager: running, engine ")
     assert f"\n{MANAGER}\n  READY     {TOOL}  " in text
-    assert "DOCKER_IMAGE_NOT_VALID: " in text
+    assert "\n      DOCKER_IMAGE_NOT_VALID: " in text
+    assert "\n      to do: check the repository and the tag" in text
 
 
 def test_after_the_end_of_the_service_its_last_word_remains(harness: Harness) -> None:

@@ -265,6 +265,7 @@ class Device:
         self._extras.close()
         box.connect()
         self.dns.mode = Mode.NORMAL
+        self.dns.asked.clear()
         for registry in self._registries:
             self.dns.names.update(dict.fromkeys(registry.names, registry.address))
             registry.start()

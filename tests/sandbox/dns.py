@@ -37,6 +37,8 @@ class DnsServer:
     def __init__(self, address: str, port: int = 53) -> None:
         self.names: dict[str, str] = {}
         self.mode = Mode.NORMAL
+        self.asked: set[str] = set()
+        """All names that somebody wanted to know since the last `reset` of the device."""
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind((address, port))
         self._socket.settimeout(_STOP_POLL_SECONDS)
@@ -72,6 +74,7 @@ class DnsServer:
         if parsed is None:
             return None
         name, record_type, raw = parsed
+        self.asked.add(name)
         flags = _RESPONSE | (flags & _RECURSION_DESIRED) | _RECURSION_AVAILABLE
         address = self.names.get(name) if self.mode is Mode.NORMAL else None
         if self.mode is Mode.SERVFAIL:

@@ -384,7 +384,23 @@ def test_numbers_of_addresses_ports_and_tags_are_no_status(text: str, code: Erro
 def test_a_proxy_that_wants_a_login_is_not_the_registry(through: str) -> None:
     error = from_engine_text(f'Get "https://{HOST}/v2/": {through}Proxy Authentication Required')
     assert (error.code, error.credentials_refused) == (ErrorCode.NETWORK_ERROR, False)
-    assert "proxy" in error.hint
+    assert "login" in error.hint
+
+
+@pytest.mark.parametrize("through", ["", "proxyconnect tcp: "])
+@pytest.mark.parametrize("status", ["Forbidden", "Bad Gateway", "Gateway Timeout"])
+def test_a_proxy_that_refuses_is_not_the_registry(through: str, status: str) -> None:
+    error = from_engine_text(f'Get "https://{HOST}/v2/": {through}{status}')
+    assert (error.code, error.retry) == (ErrorCode.NETWORK_ERROR, Retry.UNTIL_MENDED)
+    assert "the engine's proxy does not connect it to the registry" in error.hint
+
+
+def test_a_proxy_that_is_not_there_is_not_a_registry_whose_name_is_wrong() -> None:
+    error = from_engine_text(
+        f'Get "https://{HOST}/v2/": proxyconnect tcp: dial tcp: lookup proxy.example.com: no such host'
+    )
+    assert (error.code, error.retry) == (ErrorCode.NETWORK_ERROR, Retry.UNTIL_MENDED)
+    assert "the engine gets no connection to its proxy" in error.hint
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ RETRYING: dict[str, Any] = {
     "retryAt": "2026-01-31T12:00:05.000Z",
     "sizeBytes": None,
     "progress": None,
-    "error": {"code": "NETWORK_ERROR", "message": "no route"},
+    "error": {"code": "NETWORK_ERROR", "message": "no route", "hint": "check the network"},
 }
 NGINX = "docker.io/library/nginx:1"
 
@@ -54,17 +54,41 @@ def test_text_has_a_line_for_each_image_and_container() -> None:
     seen = overview(Snapshot(SUMMARY, (RETRYING,), serving=False), [record("")], holdings)
 
     assert as_text(seen, 0).splitlines() == [
-        "manager: not running since 2026-01-31T12:00:00.000Z, engine 26.1, 12,345 MB free, "
-        + SUMMARY["configurationProblems"][0],
+        "manager: not running since 2026-01-31T12:00:00.000Z, engine 26.1, 12,345 MB free",
+        "      configuration: images[0]: must be a string",
         "",
         NOBODY,
         "  READY     docker:docker.io/library/nginx:1  5.0 MB",
         "",
         "com.example.App",
-        "  RETRYING  docker:nginx:1  NETWORK_ERROR: no route, next attempt 2026-01-31T12:00:05.000Z",
+        "  RETRYING  docker:nginx:1",
+        "      NETWORK_ERROR: no route; next attempt 2026-01-31T12:00:05.000Z",
+        "      to do: check the network",
         "  container app: Up 3 minutes (nginx:1)",
+        "",
+        "more of each code: docs/troubleshooting.md",
     ]
-    assert all(len(line) <= 20 for line in as_text(seen, 20).splitlines())
+
+
+def test_on_a_terminal_nothing_of_an_error_is_cut() -> None:
+    error = {**RETRYING["error"], "hint": "ask whoever runs the network " * 5}
+    images = ({**RETRYING, "image": f"docker:{'n' * 60}", "error": error},)
+    text = as_text(overview(Snapshot(SUMMARY, images, serving=True), [], None), 50)
+
+    assert all(len(line) <= 50 for line in text.splitlines())
+    assert f"to do: {error['hint'].strip()}" in " ".join(text.split())
+
+
+def test_an_engine_that_is_away_is_told_with_what_to_do() -> None:
+    error = {"code": "DOCKER_SERVICE_UNAVAILABLE", "message": "no engine", "hint": "start it"}
+    summary = {**SUMMARY, "engine": {"available": False, "version": None, "error": error}}
+    text = as_text(overview(Snapshot(summary, (), serving=True), [], None), 0)
+
+    assert text.splitlines()[:3] == [
+        "manager: running, engine away, 12,345 MB free",
+        "      DOCKER_SERVICE_UNAVAILABLE: no engine",
+        "      to do: start it",
+    ]
 
 
 def test_nothing_at_all() -> None:

@@ -21,6 +21,7 @@ from dockermgr.listing import Listing
 from dockermgr.locks import ImageLocks
 from dockermgr.policy import PullPolicy
 from dockermgr.progress import Progress, Stage
+from dockermgr.proxies import Proxies
 from dockermgr.puller import Memory, Puller
 from dockermgr.reconcile import to_request
 from dockermgr.reference import Reference
@@ -124,6 +125,7 @@ class FakeEngine:
         self.listings = 0
         self.listing_failures: list[DockermgrError] = []
         self.image_platform = PLATFORM
+        self.https_proxy = ""
         self._images: dict[str, LocalImage] = {}
         self._lock = threading.Lock()
 
@@ -149,6 +151,9 @@ class FakeEngine:
 
     def platform(self) -> str:
         return PLATFORM
+
+    def proxies(self) -> Proxies:
+        return Proxies.of(self.https_proxy, "")
 
     def images(self) -> LocalImages:
         self.listings += 1
@@ -806,3 +811,14 @@ def test_always_takes_only_a_newer_image_over_from_another_process(
     way = after_another_process(tmp_path, engine, wanted, finish)
     assert len(engine.pulls) == pulls
     assert way.updates[-1].error is None
+
+
+def test_a_failure_of_the_network_tells_that_the_engine_goes_another_way(tmp_path: Path) -> None:
+    """And one that is not the network's does not."""
+    for code, told in ((ErrorCode.NETWORK_ERROR, True), (ErrorCode.DOCKER_IMAGE_NOT_VALID, False)):
+        engine = FakeEngine(failure(code, Retry.NEVER))
+        engine.https_proxy = "http://proxy.example.com:3128"
+        update = Way(tmp_path, engine).ensure(request())
+
+        assert update.error is not None
+        assert ("the engine through the proxy http://proxy" in update.error.hint) is told

@@ -9,7 +9,6 @@ from dockermgr.errors import ErrorCode
 
 PROJECT = Path(__file__).resolve().parents[2]
 TABLE = (PROJECT / "docs" / "reliability.md").read_text(encoding="utf-8")
-README = (PROJECT / "README.md").read_text(encoding="utf-8")
 ROWS = [line for line in TABLE.splitlines() if line.startswith("|") and "`test_" in line]
 
 
@@ -34,9 +33,3 @@ def test_each_fault_test_has_a_row() -> None:
 def test_the_codes_in_the_table_are_codes_that_there_are() -> None:
     codes = set(re.findall(r"`([A-Z][A-Z0-9]*_[A-Z_]+)`", TABLE))
     assert codes <= {code.value for code in ErrorCode}
-
-
-def test_the_readme_explains_every_code() -> None:
-    assert {code.value for code in ErrorCode} <= set(
-        re.findall(r"`([A-Z][A-Z0-9]*_[A-Z_]+)`", README)
-    )
