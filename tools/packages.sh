@@ -16,6 +16,7 @@ want iproute2 'command -v ip'
 want iptables 'command -v iptables'
 want util-linux 'command -v unshare'
 want ca-certificates 'test -s /etc/ssl/certs/ca-certificates.crt'
+want debian-archive-keyring 'test -s /usr/share/keyrings/debian-archive-keyring.gpg'
 want python3-venv 'python3 -c "import ensurepip, venv"'
 
 [ -n "$missing" ] || exit 0
