@@ -62,7 +62,7 @@ def test_data_can_be_read(found: Block) -> None:
         for document in re.split(r"\n(?={)", found.text):
             json.loads(document)
     else:
-        assert isinstance(yaml.safe_load(found.text), dict)
+        assert isinstance(yaml.safe_load(found.text), (dict, list))
 
 
 def test_the_deployments_merge_is_json_in_a_string() -> None:
