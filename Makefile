@@ -38,9 +38,7 @@ test: check build  ## Every test but the slow ones
 	$(AS_ROOT) $(BIN)/pytest -m "not slow" $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 	$(AS_ROOT) $(BIN)/pytest -m "not slow" $(SIDE_BY_SIDE) --engine=docker26 $(ENGINE_TESTS)
 
-test-slow: check build  ## The tests that take minutes, and those of the build on Python 3.14
-	sh tools/pythons.sh
-	$(AS_ROOT) $(BIN)/pytest -m "not slow" tests/e2e/test_build.py
+test-slow: check build  ## The tests that take minutes
 	$(AS_ROOT) $(BIN)/pytest -m slow $(PYTEST_ARGS)
 
 test-engines: setup  ## The integration tests on Docker 26.1 (containerd's store) and on Podman; see docs/engines.md
