@@ -53,7 +53,10 @@ def component(
 
 def plain(folder: Path, image: str) -> Part:
     """Plain `docker run` of an image that the manager brings by the component's `dockerImages`."""
-    script = f"exec docker run --rm --init --name {PLAIN} {image.removeprefix('docker:')}"
+    script = (
+        f"docker rm --force {PLAIN} >/dev/null 2>&1; "
+        f"exec docker run --rm --init --name {PLAIN} {image.removeprefix('docker:')}"
+    )
     return component(
         folder, PLAIN, {"run": {"Script": script}}, configuration={"dockerImages": [image]}
     )

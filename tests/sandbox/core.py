@@ -114,7 +114,7 @@ class Core:
         tree = copy.deepcopy(
             content.get("ComponentConfiguration", {}).get("DefaultConfiguration", {})
         )
-        if self.dialect is Dialect.LITE:
+        if self.dialect is Dialect.LITE and recipe.suffix != ".json":
             tree = as_lite_recipe_configuration(tree)
         merge_configuration(tree, self.configuration(name))
         merge_configuration(tree, dict(merge or {}))

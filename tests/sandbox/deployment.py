@@ -25,6 +25,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -69,6 +70,7 @@ class Deployer:
         self.transcript = Transcript()
         self._is_lite = core.dialect is Dialect.LITE
         self._limits = limits or Limits()
+        self._deployments = ThreadPoolExecutor(1, thread_name_prefix="sandbox-deployment")
         self._lives: dict[str, Life] = {}
         self._incoming: dict[str, Life] = {}
         self._reports_seen = len(core.ipc.states)
@@ -87,6 +89,7 @@ class Deployer:
         finally:
             self._closing = True
             self._thread.join()
+            self._deployments.shutdown(wait=False, cancel_futures=True)
 
     def stop(self) -> None:
         """Stops all components, dependents first, as a nucleus that is stopped."""
@@ -107,6 +110,10 @@ class Deployer:
         """Returns when it holds. Raises SandboxError, with the transcript."""
         if not self._wait(condition, _WAIT_SECONDS):
             raise SandboxError(f"not within {_WAIT_SECONDS:g} s: {what}\n{self.transcript.text()}")
+
+    def begin(self, *parts: Part) -> Future[Outcome]:
+        """A deployment; returns at once."""
+        return self._deployments.submit(self.deploy, *parts)
 
     def deploy(self, *parts: Part) -> Outcome:
         """Brings the device to this deployment; returns when that is settled."""
@@ -279,7 +286,7 @@ class Deployer:
     def _wait(self, condition: Callable[[], bool], seconds: float = float("inf")) -> bool:
         deadline = time.monotonic() + seconds
         while not condition():
-            if self._problem is not None:
+            if self._problem is not None or self._closing:
                 raise SandboxError("the nucleus has failed") from self._problem
             if time.monotonic() > deadline:
                 return False

@@ -247,6 +247,8 @@ class Life:
             for pid in filter(alive, {*pids, *self._pids()}):
                 send(pid, signal.SIGKILL)
             yield from self._wait(lambda: not any(map(alive, [*pids, *self._pids()])))
+        # Its first thread ends before the others do, and the process with the last.
+        yield from self._wait(lambda: self.process is None or not self.process.running)
         self._note_end()
 
     def _pids(self) -> list[int]:
