@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import re
 import shutil
 import subprocess
@@ -37,35 +38,27 @@ def artifacts() -> dict[str, Path]:
     return found
 
 
-NEXT_VERSION, LATER_VERSION = "0.2.0", "0.3.0"
+NEXT_VERSION = "0.2.0"
 
 
 @pytest.fixture(scope="session")
 def next_version(artifacts: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The build of a version to come, whose state file has one step more."""
-    return build_version(NEXT_VERSION, tmp_path_factory.mktemp("next"))
-
-
-@pytest.fixture(scope="session")
-def later_version(artifacts: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """And of the one after that."""
-    return build_version(LATER_VERSION, tmp_path_factory.mktemp("later"))
-
-
-def build_version(version: str, folder: Path) -> Path:
-    """Builds a changed copy of the tree; the wheels are shared."""
-    root, out = folder / "tree", folder / "build"
+    """The build of a version to come, whose state file has one step more: of a changed copy."""
+    root, out = tmp_path_factory.mktemp("next"), tmp_path_factory.mktemp("next-build")
     for name in ("src", "artifacts", "requirements"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("recipe.yaml", "gdk-config.json"):
         shutil.copy(ROOT / name, root)
     (root / "build").symlink_to(ROOT / "build")
-    _change(root / "gdk-config.json", r'"version": "[^"]+"', f'"version": "{version}"')
-    _change(root / "src/dockermgr/__init__.py", r'(?<=__version__ = ")[^"]+', version)
+    _change(root / "gdk-config.json", r'"version": "[^"]+"', f'"version": "{NEXT_VERSION}"')
+    _change(root / "src/dockermgr/__init__.py", r'(?<=__version__ = ")[^"]+', NEXT_VERSION)
     step = '("ALTER TABLE images ADD COLUMN last_used REAL NOT NULL DEFAULT 0",),'
     schema = root / "src/dockermgr/state_schema.py"
     _change(schema, r'\n\)\n(?="""What leads)', f"\n    {step}\n)\n")
-    build(root, out)
+    here = platform.machine()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tools.build.MACHINES", {here: MACHINES[here]})
+        build(root, out)
     return out
 
 

@@ -10,7 +10,6 @@ from tests.e2e.deploying import (
     MANAGED,
     MANAGER,
     PLAIN,
-    component,
     containers,
     managed,
     manager,
@@ -120,17 +119,3 @@ def test_an_update_of_the_list_alone(nucleus: Deployer) -> None:
         assert nucleus.deploy(good) is Outcome.SUCCEEDED
         # As README says for fleets of Lite: then it goes on, and says what is wrong.
         assert nucleus.deploy(manager({"images": [PUBLIC, WRONG]})) is Outcome.SUCCEEDED
-
-
-def test_a_deployment_whose_requirements_nothing_meets_changes_nothing(
-    nucleus: Deployer, tmp_path: Path
-) -> None:
-    assert nucleus.deploy(manager()) is Outcome.SUCCEEDED
-    for requirement, fits_java in (("^0.1.0", True), ("~0.1.0", True), (">=0.3.0 <2.0.0", False)):
-        part = component(
-            tmp_path, "com.example.Picky", {"run": {"Script": "true"}}, requirement=requirement
-        )
-        fits = fits_java and nucleus.core.dialect is Dialect.JAVA
-        outcome = nucleus.deploy(manager(), part)
-        assert outcome is (Outcome.SUCCEEDED if fits else Outcome.FAILED), requirement
-    assert nucleus.transcript.states_of(MANAGER).count(State.STARTING) == 1

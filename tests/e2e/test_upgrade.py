@@ -11,12 +11,12 @@ import pytest
 
 from dockermgr.state import FILE_NAME
 from dockermgr.state_schema import SCHEMA_VERSION
-from tests.e2e.conftest import LATER_VERSION, NEXT_VERSION
+from tests.e2e.conftest import NEXT_VERSION
 from tests.e2e.deploying import COMMAND, MANAGED, MANAGER, component, containers, manager
 from tests.sandbox.demo import PRIVATE, PUBLIC
 from tests.sandbox.deployment import Deployer, Outcome, Part
 from tests.sandbox.images import large_image, push_image
-from tests.sandbox.ipc import Dialect, PublishedMessage
+from tests.sandbox.ipc import PublishedMessage
 from tests.sandbox.life import State
 from tests.sandbox.processes import alive
 from tools.build import ROOT, code_version
@@ -25,6 +25,7 @@ pytestmark = [pytest.mark.timeout(180), pytest.mark.usefixtures("artifacts")]
 
 VERSION = code_version(ROOT)
 FOLLOWER = "com.example.Follower"
+OTHER_VERSION = "0.0.9"
 SLOW_BYTES_PER_SECOND = 1_000_000
 LARGE = tuple(f"docker:public.ecr.aws/library/large-{number}:1" for number in (1, 2))
 
@@ -45,6 +46,13 @@ def runtimes(nucleus: Deployer) -> set[str]:
     """The versions that are unpacked."""
     folder = nucleus.core.root / "work" / MANAGER / "runtime"
     return {path.name.partition("-")[0] for path in folder.iterdir() if path.name[0] != "."}
+
+
+def leave_runtime(nucleus: Deployer) -> None:
+    """What a version served from later than this one: so this one is not kept for being the last."""
+    folder = nucleus.core.root / "work" / MANAGER / "runtime" / f"{OTHER_VERSION}-0-cpython-311"
+    folder.mkdir()
+    (folder / ".complete").write_text(folder.name)
 
 
 def state_of(nucleus: Deployer) -> tuple[int, list[str]]:
@@ -95,19 +103,19 @@ def test_an_upgrade_and_the_way_back_cost_neither_pull_nor_container_nor_state(
         layers = large_image(name, layers=2, layer_bytes=2_000_000)
         push_image(nucleus.core.device.public, name, "1", layers=layers, labels={"n": str(number)})
     others = follower(tmp_path), independent(tmp_path)
-    first = manager({"images": [PRIVATE]})
-    # First alone: an independent component waits for nobody, so not for the command either.
-    assert nucleus.deploy(first) is Outcome.SUCCEEDED
+    # An independent component comes later: it waits for nobody, so not for the command either.
+    assert nucleus.deploy(manager({"images": [PRIVATE]}), others[0]) is Outcome.SUCCEEDED
     assert nucleus.deploy(manager(), *others) is Outcome.SUCCEEDED
     nucleus.wait_until(lambda: MANAGED in containers(nucleus.core), "the container runs")
     running = containers(nucleus.core)
     supervisor = nucleus.life(MANAGED).process
     assert supervisor is not None
+    leave_runtime(nucleus)
 
     deploy_while_pulling(nucleus, LARGE[0], [manager(build=next_version), *others])
 
     assert nucleus.life(MANAGER).component.version == NEXT_VERSION
-    assert runtimes(nucleus) == {VERSION, NEXT_VERSION}
+    assert runtimes(nucleus) == {VERSION, NEXT_VERSION, OTHER_VERSION}
     assert state_of(nucleus) == (SCHEMA_VERSION + 1, ["hello:1.0.0", "large-1:1", "tool:1.27"])
 
     deploy_while_pulling(nucleus, LARGE[1], [manager(), *others])
@@ -129,20 +137,3 @@ def test_an_upgrade_and_the_way_back_cost_neither_pull_nor_container_nor_state(
     nucleus.stop()
     assert nucleus.transcript.of(MANAGED)[-2:] == ["exit 0", "STOPPED"]
     assert containers(nucleus.core, everything=True) == {}
-
-
-@pytest.mark.parametrize("nucleus", [Dialect.LITE], indirect=True)
-def test_what_runs_from_an_old_version_keeps_it_for_as_long_as_it_runs(
-    nucleus: Deployer, next_version: Path, later_version: Path, tmp_path: Path
-) -> None:
-    app = independent(tmp_path)
-    assert nucleus.deploy(manager()) is Outcome.SUCCEEDED
-    assert nucleus.deploy(manager(), app) is Outcome.SUCCEEDED
-    nucleus.wait_until(lambda: MANAGED in containers(nucleus.core), "the container runs")
-    for build in (next_version, later_version):
-        assert nucleus.deploy(manager(build=build), app) is Outcome.SUCCEEDED
-    assert runtimes(nucleus) == {VERSION, NEXT_VERSION, LATER_VERSION}
-
-    assert nucleus.deploy(manager(build=next_version)) is Outcome.SUCCEEDED
-    assert containers(nucleus.core, everything=True) == {}
-    assert runtimes(nucleus) == {NEXT_VERSION, LATER_VERSION}

@@ -57,7 +57,6 @@ def test_installs_wait_for_nobody_and_starts_for_hard_dependencies(
 ) -> None:
     first = component(tmp_path, BASE, lifecycle(run="sleep 0.5"), needs=())
     second = component(tmp_path, APP, lifecycle(install="true", run="sleep 100"), needs=[BASE])
-    second.recipe.write_text(second.recipe.read_text().replace(">=0.1.0", ">=1.0.0"))
 
     assert nucleus.deploy(second, first) is Outcome.SUCCEEDED
 
@@ -185,3 +184,21 @@ def test_lite_installs_while_the_old_version_runs(nucleus: Deployer, tmp_path: P
     )
     artifacts = nucleus.core.root / "packages" / "artifacts" / APP
     assert [path.name for path in artifacts.iterdir()] == ["1.1.0"]
+
+
+def test_a_deployment_whose_requirements_nothing_meets_changes_nothing(
+    nucleus: Deployer, tmp_path: Path
+) -> None:
+    base = component(tmp_path, BASE, lifecycle(run="exec sleep 100"), version="1.2.0", needs=())
+    assert nucleus.deploy(base) is Outcome.SUCCEEDED
+    for requirement, fits in (
+        (">=1.0.0 <2.0.0", True),
+        ("^1.0.0", is_java(nucleus)),
+        ("~1.2.0", is_java(nucleus)),
+        (">=1.3.0", False),
+    ):
+        picky = lifecycle(run="true")
+        part = component(tmp_path, APP, picky, needs=[BASE], requirement=requirement)
+        outcome = nucleus.deploy(base, part)
+        assert outcome is (Outcome.SUCCEEDED if fits else Outcome.FAILED), requirement
+    assert nucleus.transcript.states_of(BASE) == [State.INSTALLED, State.STARTING, State.RUNNING]

@@ -14,9 +14,10 @@ What both nuclei do is in `life.py`, for one component, and here, for all of the
 
 What it does not do: find versions (it takes those it is given, and checks the requirements),
 download, unpack archives, change the user (all run as root), `bootstrap`, `uninstall`, `SkipIf`,
-limits of resources, restarts of the nucleus, groups that share a device. It does not forget failures
-after an hour. On Lite it does not sleep the 5 s that ggdeploymentd does, does not take a failed
-`startup` without `exec` for ready, and makes no unit file: whether systemd takes it is not seen here.
+limits of resources, restarts of the nucleus, groups that share a device, or hold back merges for
+components that are only dependencies. It does not forget failures after an hour. On Lite it does not
+sleep the 5 s that ggdeploymentd does, does not take a failed `startup` without `exec` for ready, and
+makes no unit file: whether systemd takes that is not seen here.
 """
 
 from __future__ import annotations
