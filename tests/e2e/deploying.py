@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.sandbox.core import Core
 from tests.sandbox.demo import BUILD
-from tests.sandbox.deployment import Part
+from tests.sandbox.deployment import Deployer, Part
 
 MANAGER = "io.dockermgr.DockerApplicationManager"
 PLAIN = "com.example.Plain"
@@ -63,7 +63,7 @@ def plain(folder: Path, image: str) -> Part:
 
 
 def managed(folder: Path, image: str) -> Part:
-    """`dockermgr run`, the first time that its `install` finds the command, too."""
+    """`dockermgr run` of an image."""
     return component(
         folder, MANAGED, {"run": {"Script": f'exec "{COMMAND}" run --pass ipc,work {image}'}}
     )
@@ -74,3 +74,10 @@ def containers(core: Core, *, everything: bool = False) -> dict[str, str]:
     with core.device.engine.client() as client:
         found = client.containers.list(all=everything, ignore_removed=True)
         return {str(each.name): str(each.id) for each in found}
+
+
+def both_run(nucleus: Deployer) -> None:
+    """Waits for the containers of both dependents."""
+    nucleus.wait_until(
+        lambda: containers(nucleus.core).keys() == {PLAIN, MANAGED}, "both containers run"
+    )

@@ -7,12 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.deploying import MANAGED, MANAGER, PLAIN, containers, managed, manager, plain
+from tests.e2e.deploying import (
+    MANAGED,
+    MANAGER,
+    PLAIN,
+    both_run,
+    containers,
+    managed,
+    manager,
+    plain,
+)
 from tests.sandbox.core import Core
 from tests.sandbox.demo import PRIVATE, PUBLIC
 from tests.sandbox.deployment import Deployer, Outcome
 from tests.sandbox.ipc import Dialect
-from tests.sandbox.life import State
+from tests.sandbox.nucleus.states import State
 from tests.sandbox.processes import alive, parents
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.usefixtures("artifacts")]
@@ -26,12 +35,6 @@ def deploy_three(nucleus: Deployer, folder: Path) -> None:
     )
     assert outcome is Outcome.SUCCEEDED
     both_run(nucleus)
-
-
-def both_run(nucleus: Deployer) -> None:
-    nucleus.wait_until(
-        lambda: containers(nucleus.core).keys() == {PLAIN, MANAGED}, "both containers run"
-    )
 
 
 def processes_of(core: Core) -> list[int]:

@@ -10,6 +10,7 @@ from tests.e2e.deploying import (
     MANAGED,
     MANAGER,
     PLAIN,
+    both_run,
     containers,
     managed,
     manager,
@@ -19,7 +20,7 @@ from tests.sandbox.demo import PRIVATE, PUBLIC
 from tests.sandbox.deployment import Deployer, Outcome
 from tests.sandbox.images import push_image
 from tests.sandbox.ipc import Dialect, PublishedMessage
-from tests.sandbox.life import State
+from tests.sandbox.nucleus.states import State
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.usefixtures("artifacts")]
 
@@ -60,6 +61,7 @@ def test_an_update_with_a_wrong_image_goes_back_to_what_was(
     others = plain(tmp_path, PRIVATE), managed(tmp_path, PUBLIC)
     good = {"images": [PUBLIC], "components": [PLAIN]}
     assert nucleus.deploy(manager(good), *others) is Outcome.SUCCEEDED
+    both_run(nucleus)
     before = version_of(nucleus)
     configuration = nucleus.core.configuration(MANAGER)
 
@@ -75,9 +77,7 @@ def test_an_update_with_a_wrong_image_goes_back_to_what_was(
         assert containers(nucleus.core, everything=True) == {}
         assert nucleus.deploy(manager(good), *others) is Outcome.SUCCEEDED
         assert version_of(nucleus) == before
-    nucleus.wait_until(
-        lambda: containers(nucleus.core).keys() == {PLAIN, MANAGED}, "both containers run again"
-    )
+    both_run(nucleus)
 
 
 def test_a_device_that_once_ran_with_its_images_runs_with_them_whatever_the_registry_says(

@@ -17,7 +17,7 @@ from tests.sandbox.demo import PRIVATE, PUBLIC
 from tests.sandbox.deployment import Deployer, Outcome, Part
 from tests.sandbox.images import large_image, push_image
 from tests.sandbox.ipc import PublishedMessage
-from tests.sandbox.life import State
+from tests.sandbox.nucleus.states import State
 from tests.sandbox.processes import alive
 from tools.build import ROOT, code_version
 

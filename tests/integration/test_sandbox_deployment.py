@@ -16,7 +16,7 @@ from tests.sandbox.core import Core
 from tests.sandbox.deployment import Deployer, Outcome
 from tests.sandbox.device import Device
 from tests.sandbox.ipc import Dialect
-from tests.sandbox.life import Limits, State
+from tests.sandbox.nucleus.states import Limits, State
 from tests.sandbox.processes import alive, wait_until
 
 LIMITS = Limits(

@@ -34,7 +34,8 @@ from typing import Any
 
 from tests.sandbox.core import TES, Core, InstalledComponent
 from tests.sandbox.ipc import Dialect
-from tests.sandbox.life import UP, Life, Limits, State
+from tests.sandbox.life import Life
+from tests.sandbox.nucleus.states import UP, Limits, State
 from tests.sandbox.processes import SandboxError
 from tests.sandbox.recipes import dependencies, read_recipe, satisfies
 from tests.sandbox.transcript import Transcript

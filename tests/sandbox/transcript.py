@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from tests.sandbox.life import State
+from tests.sandbox.nucleus.states import State
 
 
 class Transcript:
