@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from dockermgr.config import ImageSpec
 from dockermgr.errors import DockermgrError, ErrorCode
@@ -44,6 +46,28 @@ def plan(current: Iterable[Wanted], desired: Iterable[Wanted]) -> Actions:
         stop=tuple(item for item in current if item not in wanted_set),
         keep=tuple(item for item in current if item in wanted_set),
     )
+
+
+def fingerprint(images: Iterable[Wanted]) -> str:
+    """Stands for what is wanted, in any order, and for the same in each version of this program.
+
+    It is kept in the state file. An option that has its default does not count, so that one which
+    a later version brings changes nothing.
+    """
+    texts = sorted(
+        json.dumps([item.component, item.spec.uri, _chosen(item.spec)], sort_keys=True)
+        for item in images
+    )
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
+
+
+def _chosen(spec: ImageSpec) -> dict[str, str]:
+    values = ((each, getattr(spec, each.name)) for each in fields(spec) if each.name != "uri")
+    return {
+        each.name: getattr(value, "value", str(value))
+        for each, value in values
+        if value != each.default
+    }
 
 
 def desired_images(

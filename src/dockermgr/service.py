@@ -5,7 +5,6 @@ One thread runs the loop and owns all that is here; everybody else puts events i
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
 import time
@@ -29,7 +28,7 @@ from dockermgr.loop import Loop
 from dockermgr.orphans import Orphans
 from dockermgr.puller import Puller
 from dockermgr.reader import Problem
-from dockermgr.reconcile import Wanted, plan
+from dockermgr.reconcile import Wanted, fingerprint, plan
 from dockermgr.reporter import Identity, Reporter
 from dockermgr.state import State
 from dockermgr.status import EngineStatus
@@ -236,7 +235,7 @@ class Service:
         return self._jobs[wanted].update.state is ImageState.FAILED
 
     def _fingerprint(self) -> str:
-        return hashlib.sha256(repr(sorted(map(repr, self._jobs))).encode()).hexdigest()
+        return fingerprint(self._jobs)
 
     # Lifecycle
 

@@ -3,6 +3,9 @@
 SQLite in the home folder, shared by all processes of the manager. It is an aid, never a condition:
 when it is lost, damaged, read-only or the disk is full, a warning is logged and the work goes on.
 No credentials in it.
+
+Statements name their columns and replace none that they do not name: the file may be a newer
+version's, before whose time this one has been put back (see `state_schema`).
 """
 
 from __future__ import annotations
@@ -17,33 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dockermgr.state_schema import SCHEMA_VERSION, migrate, version_of
+
 log = logging.getLogger(__name__)
 
 FILE_NAME = "state.sqlite3"
-SCHEMA_VERSION = 2
 BUSY_TIMEOUT_SECONDS = 5.0
 """Other processes of the manager write for milliseconds."""
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS images (
-    reference TEXT NOT NULL,
-    component TEXT NOT NULL,
-    image_id TEXT NOT NULL,
-    digest TEXT,
-    size_bytes INTEGER NOT NULL,
-    pulled_at REAL NOT NULL,
-    PRIMARY KEY (reference, component)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS configurations_that_ran (
-    fingerprint TEXT PRIMARY KEY,
-    at REAL NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS archives (
-    identity TEXT PRIMARY KEY,
-    content TEXT NOT NULL
-) WITHOUT ROWID;
-"""
-
 
 _Rows = list[Any]
 """What SQLite gives: rows of values whose types the schema says."""
@@ -79,6 +62,7 @@ class State:
         self.path = home / FILE_NAME
         self._lock = threading.Lock()
         self._database: sqlite3.Connection | None = None
+        self._is_newer = False
 
     def close(self) -> None:
         """Closes the file; a later call opens it again."""
@@ -93,7 +77,10 @@ class State:
     def record_pulled(self, image: PulledImage) -> None:
         """`image` was pulled for its component."""
         self._write(
-            "INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO images (reference, component, image_id, digest, size_bytes, pulled_at)"
+            " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (reference, component) DO UPDATE SET"
+            " image_id = excluded.image_id, digest = excluded.digest,"
+            " size_bytes = excluded.size_bytes, pulled_at = excluded.pulled_at",
             (
                 image.reference,
                 image.component,
@@ -129,7 +116,8 @@ class State:
     def record_running(self, fingerprint: str) -> None:
         """The component reported RUNNING with the configuration of that fingerprint."""
         self._write(
-            "INSERT OR REPLACE INTO configurations_that_ran VALUES (?, ?)",
+            "INSERT INTO configurations_that_ran (fingerprint, at) VALUES (?, ?)"
+            " ON CONFLICT (fingerprint) DO UPDATE SET at = excluded.at",
             (fingerprint, time.time()),
         )
 
@@ -142,7 +130,11 @@ class State:
 
     def record_archive(self, identity: str, content: str) -> None:
         """What an archive turned out to hold, in the words of who loaded it."""
-        self._write("INSERT OR REPLACE INTO archives VALUES (?, ?)", (identity, content))
+        self._write(
+            "INSERT INTO archives (identity, content) VALUES (?, ?)"
+            " ON CONFLICT (identity) DO UPDATE SET content = excluded.content",
+            (identity, content),
+        )
 
     def archive(self, identity: str) -> str | None:
         """What was recorded of that archive."""
@@ -164,7 +156,8 @@ class State:
                     return work(self._database)
                 except sqlite3.DatabaseError as error:
                     self._close()
-                    if attempt == 1 and _is_damage(error):
+                    # What a newer version made of its file is for that version to judge.
+                    if attempt == 1 and _is_damage(error) and not self._is_newer:
                         self._put_aside(error)
                         continue
                     log.warning(
@@ -187,13 +180,15 @@ class State:
             check_same_thread=False,  # every use is under our lock
         )
         try:
-            database.execute("PRAGMA journal_mode=WAL")
+            self._is_newer = False
+            version = version_of(database)
+            self._is_newer = version > SCHEMA_VERSION
+            if version < SCHEMA_VERSION:
+                migrate(database)
+            if not self._is_newer:
+                database.execute("PRAGMA journal_mode=WAL")
             # A power cut may lose the last records, which the engine still knows; never the file.
             database.execute("PRAGMA synchronous=NORMAL")
-            (version,) = database.execute("PRAGMA user_version").fetchone()
-            if version < SCHEMA_VERSION:
-                database.executescript(_SCHEMA)
-                database.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
         except BaseException:
             database.close()
             raise

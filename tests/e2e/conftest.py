@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import platform
+import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tools.build import MACHINES, ROOT, identity
+from tests.e2e.deploying import STAYS
+from tests.sandbox.core import Core
+from tests.sandbox.deployment import Deployer
+from tests.sandbox.device import Device
+from tests.sandbox.images import push_image
+from tests.sandbox.ipc import Dialect
+from tools.build import MACHINES, ROOT, build, identity
 
 OUT = ROOT / "greengrass-build"
 NAME, _, VERSION = identity(ROOT)
@@ -27,3 +37,47 @@ def artifacts() -> dict[str, Path]:
     if any(not path.exists() or path.stat().st_mtime < newest for path in found.values()):
         subprocess.run([sys.executable, ROOT / "tools/build.py"], check=True)
     return found
+
+
+NEXT_VERSION = "0.2.0"
+
+
+@pytest.fixture(scope="session")
+def next_version(artifacts: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The build of a version to come, whose state file has one step more: of a changed copy."""
+    root, out = tmp_path_factory.mktemp("next"), tmp_path_factory.mktemp("next-build")
+    for name in ("src", "artifacts", "requirements"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("recipe.yaml", "gdk-config.json"):
+        shutil.copy(ROOT / name, root)
+    (root / "build").symlink_to(ROOT / "build")
+    _change(root / "gdk-config.json", r'"version": "[^"]+"', f'"version": "{NEXT_VERSION}"')
+    _change(root / "src/dockermgr/__init__.py", r'(?<=__version__ = ")[^"]+', NEXT_VERSION)
+    step = '("ALTER TABLE images ADD COLUMN last_used REAL NOT NULL DEFAULT 0",),'
+    schema = root / "src/dockermgr/state_schema.py"
+    _change(schema, r'\n\)\n(?="""What leads)', f"\n    {step}\n)\n")
+    here = platform.machine()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tools.build.MACHINES", {here: MACHINES[here]})
+        build(root, out)
+    return out
+
+
+def _change(path: Path, pattern: str, text: str) -> None:
+    changed, count = re.subn(pattern, text, path.read_text(encoding="utf-8"))
+    assert count == 1, path
+    path.write_text(changed, encoding="utf-8")
+
+
+@pytest.fixture(params=list(Dialect), ids=lambda dialect: dialect.value)
+def nucleus(request: pytest.FixtureRequest, fresh_device: Device) -> Iterator[Deployer]:
+    """A nucleus that deploys; its transcript is in the test's output."""
+    push_image(fresh_device.ecr, "hello", "1.0.0", command=STAYS)
+    push_image(fresh_device.public, "library/tool", "1.27", command=STAYS)
+    with Core(fresh_device, request.param) as core:
+        made = Deployer(core)
+        try:
+            with made:
+                yield made
+        finally:
+            print(f"\n{request.param.value}\n{made.transcript.text()}")

@@ -50,6 +50,8 @@ def test_a_dependents_container_runs_on_the_image_that_the_manager_pulled(core: 
 
     with core.running(manager, "startup") as process:
         wait_running(core, process)
+        with core.device.engine.client() as client:  # what a docker that was stopped had made
+            client.containers.create(PRIVATE.removeprefix("docker:"), name=dependent.name)
         with core.running(dependent, "run") as container:
             assert container.wait_ended(60)
             assert container.exit_code == 0, container.log_text()

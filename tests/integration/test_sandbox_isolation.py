@@ -19,7 +19,14 @@ from docker.models.containers import Container
 from tests.sandbox import box, images
 from tests.sandbox.device import Device
 from tests.sandbox.engine import Engine
-from tests.sandbox.processes import SYSTEM_PATH, Process, SandboxError, alive, parents, wait_until
+from tests.sandbox.processes import (
+    SYSTEM_PATH,
+    Process,
+    SandboxError,
+    alive,
+    descendants,
+    wait_until,
+)
 
 PROJECT = Path(__file__).parents[2]
 DEVICE_WITH_A_CONTAINER = """
@@ -47,13 +54,6 @@ def sleeper(engine: Engine, device: Device) -> Container:
         return client.containers.run(
             image.reference, ["sleep", "600"], detach=True, network_mode="none"
         )
-
-
-def descendants(pid: int) -> set[int]:
-    family, known = {pid}, parents()
-    while more := {child for child, parent in known.items() if parent in family} - family:
-        family |= more
-    return family - {pid}
 
 
 def commands(pids: set[int]) -> str:
@@ -110,7 +110,7 @@ def test_nothing_outlives_the_process(
 ) -> None:
     before = machine()
     process, folder = request.getfixturevalue("other_device")
-    family = descendants(process.pid)
+    family = set(descendants(process.pid))
     running = commands(family)
     for part in ("dockerd", "containerd ", "docker-registry", "moto.server", "sleep 600"):
         assert part in running
@@ -178,7 +178,7 @@ def test_sweeping_spares_the_living(fresh_device: Device, tmp_path: Path) -> Non
 def test_a_stopped_engine_keeps_its_images(fresh_device: Device) -> None:
     engine = fresh_device.engine
     sleeper(engine, fresh_device)
-    family = descendants(engine.pid)
+    family = set(descendants(engine.pid))
     engine.kill()
     assert not any(map(alive, family))
     with socket.socket(socket.AF_UNIX) as connection, pytest.raises(ConnectionRefusedError):

@@ -145,6 +145,16 @@ def cgroup_parent(name: str) -> str:
     return f"/{_NAME}-{os.getpid()}/{name}"
 
 
+def make_cgroup(name: str) -> Path:
+    """A cgroup for processes that are to be found again; any hierarchy will do for that."""
+    for hierarchy in _hierarchies():
+        if (hierarchy / "cgroup.procs").exists():
+            made = hierarchy / cgroup_parent(name).lstrip("/")
+            made.mkdir(parents=True, exist_ok=True)
+            return made
+    raise SandboxError("This machine has no cgroups.")
+
+
 def remove_cgroups(parent: str | None = None) -> None:
     """Removes a cgroup that `cgroup_parent` named, by default all of this process."""
     relative = (parent or f"/{_NAME}-{os.getpid()}").lstrip("/")

@@ -2,43 +2,45 @@
 
 It does what a nucleus does for one component at a time: chooses the manifest, fills in the recipe's
 variables and the environment, starts a script in the component's work folder, stops it with SIGTERM
-and then SIGKILL. It does not order dependencies, watch time-outs or restart what failed.
+and then SIGKILL. `deployment.py` adds the rest: order, time-outs, restarts, upgrades. Neither changes
+the user: scripts run as the user of the sandbox, root.
 """
 
 from __future__ import annotations
 
 import contextlib
 import copy
-import json
-import platform
-import re
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tests.sandbox.device import Device
 from tests.sandbox.ipc import Component, Dialect, IpcServer
 from tests.sandbox.nucleus.rules import as_lite_recipe_configuration, merge_configuration
-from tests.sandbox.processes import Process, SandboxError
+from tests.sandbox.processes import Process
+from tests.sandbox.recipes import Dependency, Step, dependencies, pointers, read_recipe, steps
 from tests.sandbox.secrets import SECRETS
 from tests.sandbox.tes import TesServer
 
 TES = "aws.greengrass.TokenExchangeService"
-_VARIABLE = re.compile(r"\{([a-z]+:[^{}]*)\}")
 
 
 @dataclass(frozen=True, slots=True)
 class InstalledComponent:
-    """A component as it is on the device: scripts by lifecycle step, variables filled in."""
+    """A component as it is on the device, variables filled in."""
 
     name: str
     version: str
-    scripts: Mapping[str, str]
+    steps: Mapping[str, Step]
+    dependencies: Mapping[str, Dependency]
     work: Path
+
+    @property
+    def scripts(self) -> dict[str, str]:
+        """By lifecycle step."""
+        return {name: step.script for name, step in self.steps.items()}
 
 
 class Core:
@@ -102,22 +104,21 @@ class Core:
         *,
         merge: Mapping[str, Any] | None = None,
     ) -> InstalledComponent:
-        """Installs a component; `merge` is the deployment's configuration update."""
-        content = yaml.safe_load(recipe.read_text(encoding="utf-8"))
+        """Installs a component, or another version of it; `merge` is the deployment's update.
+
+        What is configured already stays, defaults of the recipe only fill in what is not there: so
+        it is with `accessControl`, too.
+        """
+        content = read_recipe(recipe)
         name, version = content["ComponentName"], content["ComponentVersion"]
-        defaults = copy.deepcopy(
+        tree = copy.deepcopy(
             content.get("ComponentConfiguration", {}).get("DefaultConfiguration", {})
         )
-        if self.dialect is Dialect.LITE:
-            defaults = as_lite_recipe_configuration(defaults)
-        merge_configuration(defaults, dict(merge or {}))
-        access_control = defaults.pop("accessControl", {})
-        work = self.add_component(
-            name,
-            configuration=defaults,
-            access_control=access_control,
-            uses_tes=TES in content.get("ComponentDependencies", {}),
-        )
+        if self.dialect is Dialect.LITE and recipe.suffix != ".json":
+            tree = as_lite_recipe_configuration(tree)
+        merge_configuration(tree, self.configuration(name))
+        merge_configuration(tree, dict(merge or {}))
+        work = self._configure(name, tree, uses_tes=TES in content.get("ComponentDependencies", {}))
         folder = self.root / "packages" / "artifacts" / name / version
         folder.mkdir(parents=True, exist_ok=True)
         if artifacts is not None:
@@ -129,22 +130,43 @@ class Core:
             "work:path": f"{work}{end}",
             "kernel:rootPath": str(self.root),
             "iot:thingName": self.device.environment()["AWS_IOT_THING_NAME"],
-            **dict(_pointers(defaults)),
+            **dict(pointers(tree)),
         }
-        lifecycle = {**content.get("Lifecycle", {}), **_fitting(content).get("Lifecycle", {})}
-        scripts = {step: self._script(entry, variables) for step, entry in lifecycle.items()}
-        return InstalledComponent(name, version, scripts, work)
+        return InstalledComponent(
+            name,
+            version,
+            steps(content, self.dialect, variables),
+            dependencies(content, self.dialect),
+            work,
+        )
 
-    @staticmethod
-    def _script(entry: object, variables: Mapping[str, str]) -> str:
-        text = entry["Script"] if isinstance(entry, dict) else str(entry)
+    def configuration(self, name: str) -> dict[str, Any]:
+        """All that is configured of a component; nothing for an unknown one."""
+        known = self.ipc.component(name)
+        return copy.deepcopy(known.configuration_tree()) if known is not None else {}
 
-        def value(found: re.Match[str]) -> str:
-            if found[1] not in variables:
-                raise SandboxError(f"recipe variable {found[0]} is not known here")
-            return variables[found[1]]
+    def _configure(self, name: str, tree: Mapping[str, Any], *, uses_tes: bool) -> Path:
+        plain = {key: value for key, value in tree.items() if key != "accessControl"}
+        known = self.ipc.component(name)
+        if known is None:
+            return self.add_component(
+                name,
+                configuration=plain,
+                access_control=tree.get("accessControl", {}),
+                uses_tes=uses_tes,
+            )
+        self.restore(name, tree)
+        return self.root / "work" / name
 
-        return _VARIABLE.sub(value, text)
+    def restore(self, name: str, tree: Mapping[str, Any]) -> None:
+        """Makes this the whole configuration; subscribers are told of what changed."""
+        known = self.ipc.component(name)
+        assert known is not None
+        plain = {key: value for key, value in tree.items() if key != "accessControl"}
+        gone = [(key,) for key in known.configuration if key not in plain]
+        self.ipc.update_configuration(name, plain, reset=gone)
+        known.access_control.clear()
+        known.access_control.update(copy.deepcopy(tree.get("accessControl", {})))
 
     def environment(self, component: str) -> dict[str, str]:
         """The environment of a component's scripts. Lite gives TES only to who depends on it."""
@@ -153,42 +175,25 @@ class Core:
             variables.update(self.tes.environment(variables["SVCUID"]))
         return {**variables, "GGC_VERSION": "2.18.0"}
 
+    def process(self, component: InstalledComponent, step: str) -> Process:
+        """A lifecycle step, not started yet."""
+        return Process(
+            f"{component.name} {step}",
+            ["sh", "-c", component.steps[step].script],
+            log=self.root / f"{component.name}.log",
+            environment={
+                **self.environment(component.name),
+                **component.steps[step].environment,
+            },
+            folder=component.work,
+        )
+
     @contextlib.contextmanager
     def running(self, component: InstalledComponent, step: str) -> Iterator[Process]:
         """Runs a lifecycle step; within, it runs. Stopped as a nucleus stops it."""
-        process = Process(
-            f"{component.name} {step}",
-            ["sh", "-c", component.scripts[step]],
-            log=self.root / f"{component.name}.log",
-            environment=self.environment(component.name),
-            folder=component.work,
-        )
+        process = self.process(component, step)
         process.start()
         try:
             yield process
         finally:
             process.stop(grace_seconds=15.0)
-
-
-def _pointers(configuration: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
-    """`configuration:/key/key` for each value; lists and maps as JSON, as both nuclei write them."""
-    for key, value in configuration.items():
-        here = f"{above}/{key}"
-        yield f"configuration:{here}", value if isinstance(value, str) else json.dumps(value)
-        if isinstance(value, dict):
-            yield from _pointers(value, here)
-
-
-def _fitting(recipe: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The first manifest for this machine, as both nuclei choose."""
-    for manifest in recipe["Manifests"]:
-        wanted = manifest.get("Platform", {})
-        fits_os = wanted.get("os", "*") in {"linux", "*"}
-        if fits_os and wanted.get("architecture", "*") in {_machine(), "*"}:
-            return dict(manifest)
-    raise SandboxError(f"the recipe has no manifest for linux {_machine()}")
-
-
-def _machine() -> str:
-    machine = platform.machine()
-    return {"x86_64": "amd64"}.get(machine, machine)

@@ -243,6 +243,11 @@ class IpcServer:
         with self._lock:
             self._nucleus.components[component.name] = component
 
+    def component(self, name: str) -> Component | None:
+        """A component that is known."""
+        with self._lock:
+            return self._nucleus.components.get(name)
+
     def environment(self, component: str) -> dict[str, str]:
         """The variables with which a nucleus starts this component, as far as IPC goes."""
         with self._lock:

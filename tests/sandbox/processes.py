@@ -175,6 +175,14 @@ def parents() -> dict[int, int]:
     return found
 
 
+def descendants(pid: int) -> list[int]:
+    """Its children, their children, and so on."""
+    found, tree = [pid], parents()
+    for each in found:
+        found += [child for child, parent in tree.items() if parent == each]
+    return found[1:]
+
+
 def alive(pid: int) -> bool:
     """Whether a process with this id exists and is more than a zombie."""
     fields = _stat(pid)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from dockermgr.config import ImageSpec
 from dockermgr.errors import DockermgrError, ErrorCode
 from dockermgr.policy import PullPolicy
-from dockermgr.reconcile import Wanted, desired_images, plan, to_request
+from dockermgr.reconcile import Wanted, desired_images, fingerprint, plan, to_request
 from dockermgr.registry import RegistryKind
 
 OWN = "io.dockermgr.DockerApplicationManager"
@@ -92,3 +92,25 @@ def test_a_uri_that_names_no_image_is_final(uri: str) -> None:
         to_request(ImageSpec(uri), None)
     assert caught.value.code is ErrorCode.DOCKER_ARTIFACT_URI_NOT_VALID
     assert not caught.value.retryable
+
+
+def test_fingerprints_are_those_that_earlier_versions_wrote() -> None:
+    """They are in the state files of devices: one that changes makes a device a new one to us."""
+    spec = ImageSpec("docker:a:1", PullPolicy.NEVER, "linux/arm64", required=False)
+    assert fingerprint([]) == ("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
+    assert fingerprint([A]) == ("942f8c10f481cba3f7df403cf53b74abdf8d46622ed33fbf7b54fb752a297898")
+    assert fingerprint([A, Wanted("com.example.App", spec)]) == (
+        "6dc69fdd7616248565a85e438e10dd2af40c7f73e5c3c39e4698448a50865952"
+    )
+
+
+def test_a_fingerprint_is_of_what_is_wanted_and_not_of_its_order() -> None:
+    assert fingerprint([A, B]) == fingerprint([B, A])
+    others = [
+        B,
+        Wanted("com.example.App", A.spec),
+        Wanted(OWN, ImageSpec("docker:a:1", pull_policy=PullPolicy.ALWAYS)),
+        Wanted(OWN, ImageSpec("docker:a:1", platform="linux/arm64")),
+        Wanted(OWN, ImageSpec("docker:a:1", required=False)),
+    ]
+    assert len({fingerprint([each]) for each in (A, *others)}) == 6

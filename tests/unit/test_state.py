@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from dockermgr.state import FILE_NAME, SCHEMA_VERSION, PulledImage, State, home_folder
+from dockermgr.state import FILE_NAME, PulledImage, State, home_folder
+from dockermgr.state_schema import SCHEMA_VERSION
 
 
 @pytest.fixture
