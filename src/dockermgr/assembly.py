@@ -74,7 +74,8 @@ class Serving:
     """The service with its link to the nucleus."""
 
     def __init__(self, component: str, status_request_topic: str) -> None:
-        from dockermgr.ipc import Listener, NucleusLink  # awscrt: 10 MB
+        from dockermgr.ipc import NucleusLink  # awscrt: 10 MB
+        from dockermgr.nucleus import Listener
         from dockermgr.reporter import Identity
         from dockermgr.service import Service
 

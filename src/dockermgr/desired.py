@@ -12,7 +12,8 @@ from dockermgr.config import (
     parse_config,
     parse_dependent_images,
 )
-from dockermgr.ipc import NucleusLink, NucleusRefused
+from dockermgr.ipc import NucleusLink
+from dockermgr.nucleus import NucleusRefused
 from dockermgr.reader import Problem
 from dockermgr.reconcile import Wanted, desired_images
 

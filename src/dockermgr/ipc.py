@@ -14,8 +14,6 @@ import random
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 import awsiot.greengrasscoreipc
@@ -24,6 +22,7 @@ from awsiot.greengrasscoreipc import model
 from awsiot.greengrasscoreipc.clientv2 import GreengrassCoreIPCClientV2
 
 from dockermgr.errors import DockermgrError, ErrorCode, Retry
+from dockermgr.nucleus import Lifecycle, Listener, NucleusRefused, NucleusUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -36,30 +35,6 @@ RECONNECT_SECONDS = (0.2, 30.0)
 STATE_AGAIN_SECONDS = 2.0
 MUTE_LIMIT = 3
 """So many calls in a row without an answer, and the connection is taken for dead."""
-
-
-class NucleusUnavailable(Exception):  # noqa: N818  # a state of affairs
-    """There is no connection now, or the nucleus did not answer."""
-
-
-class NucleusRefused(NucleusUnavailable):
-    """The nucleus answered with an error: asking the same again is of no use."""
-
-
-class Lifecycle(str, Enum):
-    """What a component may report of itself."""
-
-    RUNNING = "RUNNING"
-    ERRORED = "ERRORED"
-
-
-@dataclass(frozen=True, slots=True)
-class Listener:
-    """Who is told what the nucleus says. Called on the link's threads: hand on, do not work."""
-
-    connected: Callable[[], None]
-    configuration_changed: Callable[[str | None], None]
-    status_requested: Callable[[], None]
 
 
 class NucleusLink:

@@ -21,10 +21,11 @@ from dockermgr.errors import DockermgrError, ErrorCode, ExitCode
 from dockermgr.handover import hand_over
 from dockermgr.image import ImageState, ImageUpdate
 from dockermgr.images import LocalImages
-from dockermgr.ipc import Lifecycle, NucleusLink, NucleusUnavailable
+from dockermgr.ipc import NucleusLink
 from dockermgr.jobs import Job
 from dockermgr.listing import Listing
 from dockermgr.loop import Loop
+from dockermgr.nucleus import Lifecycle, NucleusUnavailable
 from dockermgr.orphans import Orphans
 from dockermgr.puller import Puller
 from dockermgr.reader import Problem

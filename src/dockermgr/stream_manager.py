@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 
-from dockermgr.ipc import CALL_TIMEOUT_SECONDS, Listener, NucleusLink, NucleusUnavailable
+from dockermgr.ipc import CALL_TIMEOUT_SECONDS, NucleusLink
+from dockermgr.nucleus import Listener, NucleusUnavailable
 from dockermgr.passthrough import DEFAULT_STREAM_MANAGER_PORT, STREAM_MANAGER_PORT, CannotPass
 
 COMPONENT = "aws.greengrass.StreamManager"
