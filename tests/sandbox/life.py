@@ -193,9 +193,13 @@ class Life:
         was_up = self.state in (State.STOPPING, State.ERRORED)
         if was_up and not self._is_lite and "shutdown" in self.component.steps:
             yield from self._run_aside("shutdown", self._limits.java_grace_seconds)
-        pids = self._pids()
-        if not pids:
-            return
+        if pids := self._pids():
+            yield from self._terminate(pids)
+        # Its first thread ends before the others do, and the process with the last.
+        yield from self._wait(lambda: self.process is None or not self.process.running)
+        self._note_end()
+
+    def _terminate(self, pids: Sequence[int]) -> _Course:
         self.note(f"SIGTERM to {len(pids)} process{'es' if len(pids) > 1 else ''}")
         for pid in pids:
             send(pid, signal.SIGTERM)
@@ -207,9 +211,6 @@ class Life:
             for pid in filter(alive, {*pids, *self._pids()}):
                 send(pid, signal.SIGKILL)
             yield from self._wait(lambda: not any(map(alive, [*pids, *self._pids()])))
-        # Its first thread ends before the others do, and the process with the last.
-        yield from self._wait(lambda: self.process is None or not self.process.running)
-        self._note_end()
 
     def _pids(self) -> list[int]:
         """Lite: all of the control group. Java: the tree of the script's process, while that lives."""
