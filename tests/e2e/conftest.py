@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.deploying import STAYS
+from tests.e2e.trees import configure, copy_tree
 from tests.sandbox.core import Core
 from tests.sandbox.deployment import Deployer
 from tests.sandbox.device import Device
@@ -45,13 +45,8 @@ NEXT_VERSION = "0.2.0"
 @pytest.fixture(scope="session")
 def next_version(artifacts: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The build of a version to come, whose state file has one step more: of a changed copy."""
-    root, out = tmp_path_factory.mktemp("next"), tmp_path_factory.mktemp("next-build")
-    for name in ("src", "artifacts", "requirements"):
-        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("recipe.yaml", "gdk-config.json"):
-        shutil.copy(ROOT / name, root)
-    (root / "build").symlink_to(ROOT / "build")
-    _change(root / "gdk-config.json", r'"version": "[^"]+"', f'"version": "{NEXT_VERSION}"')
+    root, out = copy_tree(tmp_path_factory.mktemp("next") / "tree"), tmp_path_factory.mktemp("out")
+    configure(root, NAME, {"version": NEXT_VERSION})
     _change(root / "src/dockermgr/__init__.py", r'(?<=__version__ = ")[^"]+', NEXT_VERSION)
     step = '("ALTER TABLE images ADD COLUMN last_used REAL NOT NULL DEFAULT 0",),'
     schema = root / "src/dockermgr/state_schema.py"
