@@ -114,7 +114,7 @@ def test_an_archive_in_s3_comes_through_the_proxy(site: Site) -> None:
     done = site.harness.run("load", place, **REAL_AWS, **site.proxy.variables())
 
     assert done.code == 0, done.err
-    assert site.device.engine.tags() == {"app:1"}
+    assert "app:1" in site.device.engine.tags()
     assert {*site.proxy.targets} == {f"{S3}:443"}
     assert site.proxy.others == []
 
