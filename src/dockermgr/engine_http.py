@@ -17,6 +17,10 @@ class EngineAway(ContainerError):  # noqa: N818  # a state of affairs
     """The engine cannot be reached, or broke off."""
 
 
+class Refused(ContainerError):  # noqa: N818  # an answer
+    """The engine does not do what it was asked, and says why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What the engine said."""
@@ -62,7 +66,7 @@ class EngineHttp:
             return connection
 
     def upgrade(self, path: str) -> tuple[BufferedReader, socket.socket]:
-        """Both directions of what becomes a stream of bytes."""
+        """Both directions of what becomes a stream of bytes. Raises `Refused`, with the reason."""
         # By hand: http.client closes what it reads from once it takes an answer for complete.
         head = (
             f"POST {path} HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
@@ -72,10 +76,12 @@ class EngineHttp:
             connection.connect()
             connection.sock.sendall(head.encode("ascii"))
             reader = connection.sock.makefile("rb")
-            status = reader.readline()
-            http.client.parse_headers(reader)
-            if status.split()[1:2] not in ([b"101"], [b"200"]):
-                raise EngineAway(f"cannot attach: {status.decode('ascii', 'replace').strip()}")
+            status = reader.readline().decode("ascii", "replace").strip()
+            headers = http.client.parse_headers(reader)
+            if status.split()[1:2] not in (["101"], ["200"]):
+                body = reader.read(int(headers.get("Content-Length", 0)))
+                number = int(status.split()[1]) if status else http.client.BAD_GATEWAY
+                raise Refused(Answer(number, _json(body)).message)
             return reader, connection.sock
 
     def _connect(self, timeout_seconds: float | None) -> http.client.HTTPConnection:

@@ -14,6 +14,8 @@ from dockermgr.passthrough import FORWARD_ADDRESS, forwarded
 
 IDLE_SECONDS = 60.0
 """The token exchange service takes up to 30 s to answer."""
+_IP_FREEBIND = 15
+"""Of Linux's in.h, ip(7); Python has no name for it."""
 
 
 def forward(uri: str, allowed: Callable[[str], bool]) -> str:
@@ -27,15 +29,15 @@ def forward(uri: str, allowed: Callable[[str], bool]) -> str:
         return forwarded(uri, Forwarder(FORWARD_ADDRESS, target, allowed).port)
     except OSError as error:
         raise ContainerError(
-            f"cannot listen on {FORWARD_ADDRESS} for tes=forward: {error}; does the engine run"
-            " on this machine, and has it its bridge networks?"
+            f"cannot listen on {FORWARD_ADDRESS} for tes=forward: {error}"
         ) from error
 
 
 class Forwarder(socketserver.ThreadingTCPServer):
     """Listens on a free port of `address`, in threads. Who is not `allowed` is not answered.
 
-    Raises OSError when this host has no such address.
+    This host need not have the address yet: Podman makes a network's bridge with its first container.
+    Raises OSError.
     """
 
     daemon_threads = True
@@ -47,6 +49,11 @@ class Forwarder(socketserver.ThreadingTCPServer):
         self.target = target
         self.allowed = allowed
         threading.Thread(target=self.serve_forever, name="forwarder", daemon=True).start()
+
+    def server_bind(self) -> None:
+        """Before the base class's own."""
+        self.socket.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
+        super().server_bind()
 
     @property
     def port(self) -> int:

@@ -6,7 +6,14 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from dockermgr.passthrough import DEFAULT_STREAM_MANAGER_PORT, Feature, Passthrough, pass_through
+from dockermgr.passthrough import (
+    DEFAULT_STREAM_MANAGER_PORT,
+    IPC_SOCKET,
+    CannotPass,
+    Feature,
+    Passthrough,
+    pass_through,
+)
 
 
 def pass_from_here(features: Sequence[Feature]) -> Passthrough:
@@ -19,4 +26,10 @@ def pass_from_here(features: Sequence[Feature]) -> Passthrough:
         from dockermgr.stream_manager import server_port  # awscrt: 10 MB
 
         port = server_port()
-    return pass_through(features, os.environ, str(Path.cwd()), stream_manager_port=port)
+    given = pass_through(features, os.environ, str(Path.cwd()), stream_manager_port=port)
+    if Feature.IPC in features and not Path(os.environ[IPC_SOCKET]).is_socket():
+        # Some engines would make a folder of that name, in the nucleus's way.
+        raise CannotPass(
+            f"there is no IPC socket {os.environ[IPC_SOCKET]}: is the nucleus running?"
+        )
+    return given

@@ -22,7 +22,8 @@ from typing import NoReturn
 
 from dockermgr.attachment import Attachment, terminal_size
 from dockermgr.containers import GRACE_SECONDS, SUPERVISOR_LABEL, ContainerError, Supervisor
-from dockermgr.engine_http import Answer, EngineAway, EngineHttp
+from dockermgr.death import Death
+from dockermgr.engine_http import Answer, EngineAway, EngineHttp, Refused
 from dockermgr.forwarder import forward
 from dockermgr.passthrough import TES_URI
 from dockermgr.successor import HEEDED, inherited, succeed
@@ -135,12 +136,16 @@ class _Supervision:
         outputs = [f for f in ("stdout", "stderr") if config.get(f"Attach{f.capitalize()}")]
         chosen = ["stream", *(outputs or ["stdout", "stderr"]), *(["stdin"] if stdin else [])]
         query = urllib.parse.urlencode(dict.fromkeys(chosen, 1))
-        reader, sink = self._engine.upgrade(f"/containers/{self._id}/attach?{query}")
+        try:
+            reader, sink = self._engine.upgrade(f"/containers/{self._id}/attach?{query}")
+        except Refused as error:  # Podman looks for the program as early as here
+            raise _StartError(f"cannot attach: {error}", _start_code(str(error))) from error
         return Attachment(reader, sink, terminal=self._terminal, stdin=stdin)
 
     def _start(self) -> None:
         """Returns at once: a slow start is not to keep us from hearing signals."""
         condition = "next-exit" if self._plan.kept else "removed"
+        death = Death(self._engine, self._id)
         asked = self._engine.begin("POST", f"/containers/{self._id}/wait?condition={condition}")
         waiting, answered = threading.Event(), threading.Event()
 
@@ -151,7 +156,8 @@ class _Supervision:
                 code = int(json.loads(response.read())["StatusCode"])
                 # Also one that could not be started has ended, with a code that says nothing.
                 answered.wait(_ASK_SECONDS)
-                self._code = code
+                told = None if self._failure else death.code(_LAST_SECONDS)
+                self._code = code if told is None else told
             except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
                 pass  # `run` tells of it
             self._end()

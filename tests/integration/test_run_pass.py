@@ -184,6 +184,7 @@ def test_a_socket_that_is_not_there_is_not_made_a_folder(runner: Runner) -> None
     absent = runner.work / "absent.socket"
     done = runner.run("--pass", "ipc", IMAGE, **{SOCKET: str(absent)})
     assert done.code == 125
+    assert f"there is no IPC socket {absent}" in done.err
     assert not absent.exists()
 
 
