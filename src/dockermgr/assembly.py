@@ -102,6 +102,6 @@ class Serving:
         return self._service.run(self._link)
 
     def stop(self) -> None:
-        """Safe in a signal handler: sets flags and wakes threads."""
+        """Ends `run` soon, from any thread: sets flags and wakes threads."""
         self._parts.tokens.stop()
         self._service.stop()

@@ -27,6 +27,8 @@ _WORST_FIRST = (ExitCode.ENGINE, ExitCode.FAILED, ExitCode.TIMED_OUT, ExitCode.U
 _USAGE_CODES = {ErrorCode.DOCKER_ARTIFACT_URI_NOT_VALID, ErrorCode.S3_RESOURCE_NOT_FOUND}
 """What was asked for is not there, or cannot be."""
 
+_LOOK_SECONDS = 1.0
+"""A signal that comes just before a wait does not end it; its handler runs after this time."""
 _QUEUED = ImageUpdate(ImageState.QUEUED)
 
 
@@ -73,8 +75,9 @@ class Batch:
             if ends_at is not None and now >= ends_at:
                 self._cancellation.cancel()
                 break
+            left = _LOOK_SECONDS if ends_at is None else min(_LOOK_SECONDS, ends_at - now)
             try:
-                spec, update = self._updates.get(timeout=ends_at and ends_at - now)
+                spec, update = self._updates.get(timeout=left)
             except queue.Empty:
                 continue
             self._take(spec, update)

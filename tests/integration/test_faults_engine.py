@@ -46,7 +46,10 @@ def trouble(harness: Harness, code: str, state: str = "RETRYING") -> dict[str, A
 def downloading(harness: Harness) -> None:
     def fits(message: PublishedMessage) -> bool:
         content = message.json() if message.topic == IMAGE_TOPIC else {}
-        return (content.get("progress") or {}).get("stage") in {"downloading", "extracting"}
+        return content.get("image") == IMAGE and (content.get("progress") or {}).get("stage") in {
+            "downloading",
+            "extracting",
+        }
 
     harness.ipc.wait_for(PublishedMessage, fits)
 

@@ -10,7 +10,7 @@ from tests.integration.harness import Harness
 from tests.sandbox.certificates import CertificateAuthority
 from tests.sandbox.device import ECR_HOST, ECR_PUBLIC_HOST, OTHER_HOST
 from tests.sandbox.faults.rules import BLOBS, Fault
-from tests.sandbox.images import push_image, random_layer
+from tests.sandbox.images import PushedImage, push_image, random_layer
 from tests.sandbox.ipc import StateReport
 from tests.sandbox.registry import Registry
 
@@ -41,8 +41,10 @@ def layers(seed: str) -> list[Any]:
     return [random_layer(seed, 300_000)]
 
 
-def blobs_from(registry: Registry) -> int:
-    return sum(request.is_blob for request in registry.requests())
+def blobs_from(registry: Registry, *, but: PushedImage | None = None) -> int:
+    """How many were handed out, without the configuration of `but`: Podman reads that again."""
+    config = but.config_digest if but is not None else "none"
+    return sum(r.is_blob and config not in r.path for r in registry.requests())
 
 
 def names(harness: Harness) -> set[str]:
@@ -66,7 +68,7 @@ def test_layers_come_from_the_mirror_and_the_name_from_the_registry(
 
     assert ready["digest"] == pushed.manifest_digest
     assert blobs_from(mirror) >= 1
-    assert blobs_from(harness.device.public) == 0
+    assert blobs_from(harness.device.public, but=pushed) == 0
     assert any(request.is_manifest for request in harness.device.public.requests())
     assert names(harness) == {f"{ECR_PUBLIC_HOST}/app/one:1", f"{ECR_PUBLIC_HOST}/app/one"}
 
@@ -81,7 +83,7 @@ def test_a_private_ecr_is_a_mirror_with_its_own_token(harness: Harness) -> None:
         harness.wait_for_image(image, "READY")
 
     assert blobs_from(harness.device.ecr) >= 1
-    assert blobs_from(harness.device.public) == 0
+    assert blobs_from(harness.device.public, but=pushed) == 0
     assert names(harness) == {f"{ECR_PUBLIC_HOST}/app/one"}
 
 
@@ -155,6 +157,7 @@ def test_a_mirror_is_no_substitute_for_the_registrys_word(
     assert f"{MIRROR_HOST}/app/one:1" not in names(harness)
 
 
+@pytest.mark.not_on("podman", reason="Its insecure registries stand in a file of its own")
 def test_a_registry_that_nobody_vouches_for_is_used_when_the_engine_is_told_too(
     harness: Harness,
 ) -> None:
@@ -200,7 +203,7 @@ def test_an_engine_that_was_not_told_of_an_insecure_registry_is_named(harness: H
 def test_the_command_line_keeps_to_the_components_configuration(
     harness: Harness, mirror: Registry
 ) -> None:
-    push_image(harness.device.public, "app/one", "1", layers=layers("commanded"))
+    pushed = push_image(harness.device.public, "app/one", "1", layers=layers("commanded"))
     push_image(mirror, "app/one", "1", layers=layers("commanded"))
     configuration = {
         **mirrored(MIRROR_HOST),
@@ -214,6 +217,7 @@ def test_the_command_line_keeps_to_the_components_configuration(
     forbidden = harness.run("pull", "docker:nginx:1")
 
     assert pulled.code == 0, pulled.err
-    assert (blobs_from(mirror) >= 1, blobs_from(harness.device.public)) == (True, 0)
+    assert blobs_from(mirror) >= 1
+    assert blobs_from(harness.device.public, but=pushed) == 0
     assert forbidden.code == 3
     assert "REGISTRY_NOT_ALLOWED" in forbidden.out + forbidden.err

@@ -5,11 +5,9 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import queue
 import signal
 import sys
 import threading
-from types import FrameType
 
 from dockermgr.errors import ExitCode
 
@@ -44,32 +42,30 @@ def run(arguments: argparse.Namespace) -> int:
         )
         return ExitCode.USAGE
 
-    received: list[int] = []
-    # Not join: after a signal's handler it waits on. And put is safe in a handler, Event.set is not.
-    over: queue.SimpleQueue[None] = queue.SimpleQueue()
-
-    def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        received.append(number)
-        serving.stop()
-        over.put(None)
-
+    # Written to by a signal as well, so that one which comes just before the wait ends it, too: a lock
+    # that is waited for without limit would not hear of it.
+    heard, said = os.pipe()
+    os.set_blocking(said, False)
+    signal.set_wakeup_fd(said)
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
+        signal.signal(number, lambda _number, _frame: None)
     codes: list[int] = []
 
     def serve() -> None:
         try:
             codes.append(serving.run())
         finally:
-            over.put(None)
+            os.write(said, b"\0")
 
     loop = threading.Thread(target=serve, name="loop", daemon=True)
     loop.start()
-    over.get()
-    loop.join(STOP_SECONDS)
-    logging.getLogger(__name__).info("ended signal=%s", received[0] if received else None)
+    received = os.read(heard, 1)[0]
     if received:
-        _die_of(received[0])
+        serving.stop()
+        loop.join(STOP_SECONDS)
+    logging.getLogger(__name__).info("ended signal=%s", received or None)
+    if received:
+        _die_of(received)
     sys.stderr.flush()
     # Not sys.exit: threads of the SDKs may still wait for somebody who never answers.
     os._exit(codes[0] if codes else ExitCode.FAILED)
