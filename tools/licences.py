@@ -96,8 +96,6 @@ def as_text(found: Iterable[Package]) -> str:
     parts = ["Software of others in dockermgr's artifacts, with its licences and notices.\n"]
     for package in found:
         head = f"{package.name} {package.version}"
-        parts.append(
-            f"{'=' * 80}\n{head}\n{package.licence}\nhttps://pypi.org/project/{package.name}/\n"
-        )
+        parts.append(f"{'=' * 80}\n{head}\n{package.licence}\n")
         parts += [f"{'-' * 80}\n{name}\n\n{text.strip()}\n" for name, text in package.texts.items()]
     return "\n".join(parts)

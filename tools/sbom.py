@@ -43,10 +43,7 @@ def sbom(
         **known,
         "publisher": author,
         "licenses": [{"license": {"id": "Apache-2.0"}}],
-        "components": [
-            {"type": "file", "bom-ref": path.name, "name": path.name, "hashes": hashes(path)}
-            for path in artifacts
-        ],
+        "components": [file(path) for path in artifacts],
     }
     document = {
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
@@ -67,9 +64,11 @@ def sbom(
     return json.dumps({**document, "serialNumber": f"urn:uuid:{serial}"}, indent=2).encode() + b"\n"
 
 
-def hashes(path: Path) -> list[Json]:
-    """As CycloneDX writes the digest of a file."""
-    return [{"alg": "SHA-256", "content": hashlib.sha256(path.read_bytes()).hexdigest()}]
+def file(path: Path) -> Json:
+    """A file with its digest."""
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    hashes = [{"alg": "SHA-256", "content": digest}]
+    return {"type": "file", "bom-ref": path.name, "name": path.name, "hashes": hashes}
 
 
 def purl(package: Package) -> str:
@@ -89,15 +88,7 @@ def described(package: Package) -> Json:
         "version": package.version,
         "purl": purl(package),
         "licenses": [licence],
-        "externalReferences": [
-            {
-                "type": "distribution",
-                "url": f"https://pypi.org/project/{package.name}/{package.version}/#files",
-                "comment": wheel.name,
-                "hashes": hashes(wheel),
-            }
-            for wheel in package.wheels
-        ],
+        "components": [file(wheel) for wheel in package.wheels],
     }
 
 

@@ -88,9 +88,9 @@ def test_its_wheels_are_pinned(bill: dict[str, Any]) -> None:
     pins = {pin.name: pin for pin in read_lock(ROOT / "requirements/runtime.lock")}
     machines = set()
     for part in bill["components"]:
-        for wheel in part["externalReferences"]:
+        for wheel in part["components"]:
             assert wheel["hashes"][0]["content"] in pins[part["name"]].sha256
-            machines.add((part["name"], wheel["comment"].rpartition("_")[2]))
+            machines.add((part["name"], wheel["name"].rpartition("_")[2]))
     assert {machine for name, machine in machines if name == "awscrt"} == {
         "aarch64.whl",
         "64.whl",  # x86_64
