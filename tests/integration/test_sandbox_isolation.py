@@ -30,10 +30,13 @@ from tests.sandbox.processes import (
 
 PROJECT = Path(__file__).parents[2]
 DEVICE_WITH_A_CONTAINER = """
+import signal
 import time
 from tests.sandbox.device import Device
 from tests.sandbox.images import push_image
 
+# A shell starts what it has in the background with the interrupt ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with Device() as device:
     image = push_image(device.public, "sleeper")
     with device.engine.client() as client:
